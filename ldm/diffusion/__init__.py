@@ -1,0 +1,1 @@
+"""Diffusion as pure functions of tensors: schedule, loss weights, guidance, samplers and the sampling loop."""

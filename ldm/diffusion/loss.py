@@ -1,0 +1,60 @@
+"""The training loss of both stages and its weights over noise levels (P2: arXiv:2204.00227; release)."""
+
+import numpy as np
+import paddle
+
+
+def epsilon_loss(prediction, epsilon):
+    """Mean squared error per sample, float32: (B, C, H, W) twice -> (B,)."""
+    difference = prediction.astype("float32") - epsilon.astype("float32")
+    return (difference * difference).mean(axis=list(range(1, difference.ndim)))
+
+
+def p2_weight(log_snr, shift: float = 1.0):
+    """1 / (1 + SNR): high noise levels, which decide composition, count most. log_snr of any shape.
+
+    `shift` evaluates it at log_snr + 2 ln(shift).
+    """
+    return 1 / (1 + (log_snr + 2 * np.log(shift)).exp())
+
+
+class AdaptiveWeight:
+    """Weight = 1 / running loss of the noise level's bucket, so that every level contributes alike.
+
+    300 buckets over log_snr in [-10, 10], all starting at 1; `state` goes into the checkpoint.
+    """
+
+    def __init__(self, buckets=300, log_snr_range=(-10.0, 10.0), weight_range=(1e-7, 1e7), decay=0.99):
+        # The release's linspace: computed from both ends in float32, as torch does
+        low, high = np.float32(log_snr_range[0]), np.float32(log_snr_range[1])
+        edges = buckets - 1
+        step = np.float32((high - low) / np.float32(edges - 1))
+        index = np.arange(edges, dtype=np.float32)
+        from_end = high - step * (np.float32(edges - 1) - index)
+        self.edges = np.where(index < edges // 2, low + step * index, from_end).astype(np.float32)
+        self.losses = np.ones(buckets, np.float32)
+        self.weight_range, self.decay = weight_range, np.float32(decay)
+
+    def buckets(self, log_snr) -> np.ndarray:
+        """log_snr (B,) -> bucket index (B,)."""
+        return np.searchsorted(self.edges, np.asarray(log_snr, np.float32), side="left")
+
+    def __call__(self, log_snr):
+        """log_snr (B,) -> weights (B,), float32."""
+        losses = self.losses[self.buckets(log_snr.numpy())]
+        return paddle.to_tensor(np.clip(1 / losses, *self.weight_range).astype(np.float32))
+
+    def update(self, log_snr, loss):
+        """Move the buckets of log_snr (B,) towards the unweighted losses (B,) of a step."""
+        index = self.buckets(log_snr.numpy())
+        loss = np.asarray(loss.detach().astype("float32").numpy())
+        self.losses[index] = self.losses[index] * self.decay + loss * (np.float32(1) - self.decay)
+
+    def state(self) -> dict:
+        return {"edges": self.edges.tolist(), "losses": self.losses.tolist()}
+
+    def load_state(self, state: dict):
+        edges, losses = (np.asarray(state[key], np.float32) for key in ("edges", "losses"))
+        if edges.shape != self.edges.shape or losses.shape != self.losses.shape:
+            raise ValueError(f"Adaptive weight state has {losses.size} buckets, expected {self.losses.size}.")
+        self.edges, self.losses = edges, losses

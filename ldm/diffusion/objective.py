@@ -1,0 +1,28 @@
+"""The training objective of both stages: predict the noise, weighted over noise levels (release: `forward_pass`)."""
+
+from dataclasses import dataclass
+
+import paddle
+
+from ldm.diffusion.loss import epsilon_loss
+from ldm.diffusion.schedule import CosineSchedule, diffuse
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A step's loss and what it was made of."""
+
+    loss: paddle.Tensor  # () what is differentiated: the weighted mean over the batch
+    per_sample: paddle.Tensor  # (B,) unweighted mean squared errors
+    log_snr: paddle.Tensor  # (B,) the noise levels they were taken at
+
+
+def noise_prediction_objective(model, x0, conditions: dict, t, epsilon, weight, schedule=CosineSchedule()):
+    """Noise x0 (B, C, H, W) with epsilon to times t (B,), let `model` predict epsilon, weigh the squared error.
+
+    weight(log_snr) -> (B,), for instance `p2_weight`. All of it but the model is float32.
+    """
+    log_snr = schedule.log_snr(t)
+    prediction = model(diffuse(x0, epsilon, log_snr), schedule.noise_condition(log_snr), **conditions)
+    per_sample = epsilon_loss(prediction, epsilon)
+    return Objective((per_sample * weight(log_snr)).mean(), per_sample, log_snr)

@@ -1,0 +1,76 @@
+"""The sampling loop as a generator: the caller owns progress bars, looks at intermediate images and may stop."""
+
+from dataclasses import dataclass, field
+
+import paddle
+
+from ldm.diffusion.guidance import Guidance, guide
+from ldm.diffusion.samplers import find_sampler, levels_at
+from ldm.diffusion.schedule import CosineSchedule, undiffuse
+
+
+@dataclass(frozen=True)
+class SamplingSettings:
+    """Everything that decides a trajectory besides noise and conditions."""
+
+    num_steps: int = 20
+    sampler: str = "ddpm"  # ddpm, ddim or lcm
+    guidance: Guidance = field(default_factory=Guidance)
+    schedule: CosineSchedule = field(default_factory=CosineSchedule)
+    t_start: float = 1.0  # below 1 for image-to-image, together with x_init
+    t_end: float = 0.0
+
+    def __post_init__(self):
+        if self.num_steps < 1:
+            raise ValueError(f"num_steps must be at least 1, got {self.num_steps}.")
+        if not 0 <= self.t_end < self.t_start <= 1:
+            raise ValueError(f"Times must satisfy 0 <= t_end < t_start <= 1, got {self.t_end} and {self.t_start}.")
+        find_sampler(self.sampler)
+
+
+@dataclass(frozen=True)
+class SamplingStep:
+    """What one step yields: its index, the predicted clean latent and the latent after the step, (B, C, H, W)."""
+
+    index: int
+    x0: paddle.Tensor
+    x: paddle.Tensor
+
+
+def sample(model, conditions: dict, unconditional: dict, shape, noise, settings: SamplingSettings, x_init=None):
+    """Yield a `SamplingStep` per step; the last one's x0 is the result, as in the release.
+
+    model(x, r, **conditions) predicts the noise. `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
+    `x_init` (B, C, H, W): start from this already noised latent instead of from noise.
+    Conditions and predictions are float32 here whatever the model computes in.
+    """
+    step_fn, schedule = find_sampler(settings.sampler), settings.schedule
+    times = paddle.linspace(settings.t_start, settings.t_end, settings.num_steps + 1)
+    log_snrs = schedule.log_snr(times)
+    x = noise.normal(shape) if x_init is None else x_init
+    batch = x.shape[0]
+    both = _stacked(conditions, unconditional)
+
+    for index, t in enumerate(times.tolist()[:-1]):
+        log_snr, next_log_snr = (log_snrs[i].expand([batch]) for i in (index, index + 1))
+        r = schedule.noise_condition(log_snr)
+        scale = settings.guidance.at(t)
+        epsilon = _predict(model, x, r, conditions, both, scale, settings.guidance)
+        x0 = undiffuse(x, epsilon, log_snr)
+        x = step_fn(x0, epsilon, levels_at(log_snr, x), levels_at(next_log_snr, x), lambda: noise.normal(shape))
+        yield SamplingStep(index, x0, x)
+
+
+def _predict(model, x, r, conditions, both, scale, guidance: Guidance):
+    """The guided prediction, conditional and unconditional in one batch; one pass only where nothing is guided."""
+    if scale is None:
+        return model(x, r, **conditions).astype("float32")
+    prediction = model(paddle.concat([x, x]), paddle.concat([r, r]), **both).astype("float32")
+    conditional, unconditional = prediction.chunk(2)
+    return guide(conditional, unconditional, scale, guidance.rho, guidance.whole_batch)
+
+
+def _stacked(conditions: dict, unconditional: dict) -> dict:
+    if set(conditions) != set(unconditional):
+        raise ValueError(f"Conditions {sorted(conditions)} and unconditional {sorted(unconditional)} must name the same.")
+    return {name: paddle.concat([conditions[name], unconditional[name]]) for name in conditions}

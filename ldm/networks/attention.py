@@ -1,0 +1,68 @@
+"""Multi-head attention of image tokens over themselves and the conditioning tokens, weights fused as in the release."""
+
+import math
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from ldm.networks.linear import linear
+from ldm.networks.precision import float32_region
+
+
+class MultiHeadAttention(nn.Layer):
+    """Query tokens (B, L, C) attend over key/value tokens (B, S, C); names follow `torch.nn.MultiheadAttention`.
+
+    `in_proj_weight` (C, 3C) holds query, key and value maps side by side.
+    Dropout falls on the attention *weights*, the softmax runs in float32.
+    """
+
+    def __init__(self, channels: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.channels, self.heads, self.dropout = channels, heads, dropout
+        self.in_proj_weight = self.create_parameter(
+            [channels, 3 * channels], default_initializer=nn.initializer.XavierUniform()
+        )
+        self.in_proj_bias = self.create_parameter(
+            [3 * channels], default_initializer=nn.initializer.Constant(0.0), is_bias=True
+        )
+        self.out_proj = linear(channels, channels)
+
+    def split_heads(self, tokens):
+        """(B, L, C) -> (B, heads, L, C / heads)."""
+        batch, length, _ = tokens.shape
+        return tokens.reshape([batch, length, self.heads, -1]).transpose([0, 2, 1, 3])
+
+    def forward(self, query, key_value):
+        batch, length, channels = query.shape
+        query_weight, key_value_weight = self.in_proj_weight.split([channels, 2 * channels], axis=1)
+        query_bias, key_value_bias = self.in_proj_bias.split([channels, 2 * channels])
+
+        # Project and split into heads
+        q = self.split_heads(F.linear(query, query_weight, query_bias))  # (B, heads, L, d)
+        k, v = F.linear(key_value, key_value_weight, key_value_bias).chunk(2, axis=-1)
+        k, v = self.split_heads(k), self.split_heads(v)  # (B, heads, S, d)
+
+        # Attend
+        scores = paddle.matmul(q * (1 / math.sqrt(channels // self.heads)), k, transpose_y=True)
+        with float32_region():
+            weights = F.softmax(scores.astype("float32"), axis=-1).astype(v.dtype)  # (B, heads, L, S)
+        weights = F.dropout(weights, self.dropout, training=self.training)
+        mixed = paddle.matmul(weights, v)
+
+        # Join heads
+        return self.out_proj(mixed.transpose([0, 2, 1, 3]).reshape([batch, length, channels]))
+
+
+class Attention2D(nn.Layer):
+    """Attention for an image (B, H, W, C) over `tokens` (B, S, C) and, with `self_attn`, over its own pixels."""
+
+    def __init__(self, channels: int, heads: int, dropout: float = 0.0):
+        super().__init__()
+        self.attn = MultiHeadAttention(channels, heads, dropout)
+
+    def forward(self, x, tokens, self_attn: bool):
+        batch, height, width, channels = x.shape
+        query = x.reshape([batch, height * width, channels])
+        key_value = paddle.concat([query, tokens.astype(query.dtype)], axis=1) if self_attn else tokens
+        return self.attn(query, key_value).reshape([batch, height, width, channels])

@@ -1,0 +1,41 @@
+"""Normalisations of the cascade, channels last, always computed in float32 (StableCascade release; ConvNeXt V2)."""
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from ldm.networks.precision import float32_region
+
+
+class LayerNorm2D(nn.Layer):
+    """LayerNorm over the last axis without learned scale or shift: (..., C) -> (..., C)."""
+
+    def __init__(self, channels: int, eps: float = 1e-6):
+        super().__init__()
+        self.channels, self.eps = channels, eps
+
+    def forward(self, x):
+        with float32_region():
+            return F.layer_norm(x.astype("float32"), [self.channels], None, None, self.eps).astype(x.dtype)
+
+
+class GlobalResponseNorm(nn.Layer):
+    """Channel competition by the response's norm over the image, (B, H, W, C) -> (B, H, W, C).
+
+    G = ||x||_2 over H and W, N = G / (mean over C of G + 1e-6), out = gamma * (x * N) + beta + x
+    (ConvNeXt V2, arXiv:2301.00808). The sum of squares overflows float16 at |x| of a few dozen, hence float32.
+    """
+
+    def __init__(self, channels: int):
+        super().__init__()
+        zeros = nn.initializer.Constant(0.0)
+        self.gamma = self.create_parameter([1, 1, 1, channels], default_initializer=zeros)
+        self.beta = self.create_parameter([1, 1, 1, channels], default_initializer=zeros)
+
+    def forward(self, x):
+        with float32_region():
+            wide = x.astype("float32")
+            response = paddle.sum(wide * wide, axis=[1, 2], keepdim=True).sqrt()  # (B, 1, 1, C)
+            relative = response / (response.mean(axis=-1, keepdim=True) + 1e-6)
+            scale = 1 + self.gamma.astype("float32") * relative
+            return (wide * scale + self.beta.astype("float32")).astype(x.dtype)

@@ -1,0 +1,12 @@
+"""A region that mixed precision may not touch, for the operations that overflow or lose digits in float16."""
+
+import paddle
+
+
+def float32_region():
+    """Context in which autocast is off, so float32 inputs are computed in float32.
+
+    Under O2 autocast Paddle casts the inputs of nearly every operator down to float16, an explicit
+    `astype("float32")` before it included; a cast alone protects nothing.
+    """
+    return paddle.amp.auto_cast(enable=False)

@@ -1,0 +1,144 @@
+"""The UNet shared by prior and decoder: levels built once, walked down and up, control residuals added on the way."""
+
+import math
+
+from paddle import nn
+
+from ldm.networks.blocks import AttnBlock, Conditioning, FeedForwardBlock, ResBlock, TimestepBlock
+from ldm.networks.levels import Level
+from ldm.networks.linear import linear
+from ldm.networks.norms import LayerNorm2D
+from ldm.networks.resample import PixelShuffle, PixelUnshuffle, resize, to_channels_first, to_channels_last
+from ldm.networks.timestep import timestep_embedding
+
+
+class CascadeUNet(nn.Layer):
+    """Stem, levels down, levels up, head. Tensors are channels last between stem and head.
+
+    A subclass says how neighbouring levels are joined (`make_downscaler`, `make_upscaler`) and adds its
+    conditioning. Built inside `paddle.LazyGuard()` no weight is allocated or initialised until it is loaded.
+    """
+
+    def __init__(self, levels: list[Level], c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds):
+        super().__init__()
+        self._check(c_r, patch_size, kernel_size, t_conds)
+        self.levels, self.c_r, self.t_conds, self.patch_size = levels, c_r, tuple(t_conds), patch_size
+        self.c_in = c_in
+
+        def make_unit(level: Level, c_skip: int):
+            """The blocks of one unit of `level`, in the order of its layout."""
+            makers = {
+                "C": lambda skip: ResBlock(level.channels, skip, kernel_size, level.dropout, residual_scale),
+                "F": lambda skip: FeedForwardBlock(level.channels, level.dropout, residual_scale),
+                "T": lambda skip: TimestepBlock(level.channels, c_r, self.t_conds),
+                "A": lambda skip: AttnBlock(level.channels, c_cond, level.heads, level.self_attn, level.dropout),
+            }
+            return [makers[letter](c_skip if i == 0 else 0) for i, letter in enumerate(level.layout)]
+
+        def make_level(level: Level, units: int, c_skip: int = 0):
+            return nn.LayerList([b for u in range(units) for b in make_unit(level, c_skip if u == 0 else 0)])
+
+        def make_run_mappers(level: Level, runs: int):
+            return nn.LayerList([linear(level.channels, level.channels) for _ in range(runs - 1)])
+
+        # Stem
+        width = levels[0].channels
+        residual_scale = math.sqrt(1 / sum(level.down_units for level in levels))
+        stem_init = nn.initializer.XavierUniform(gain=0.02)
+        self.embedding = nn.Sequential(
+            PixelUnshuffle(patch_size), linear(c_in * patch_size**2, width, stem_init), LayerNorm2D(width)
+        )
+
+        # Way down, shallowest level first
+        self.down_blocks = nn.LayerList([make_level(level, level.down_units) for level in levels])
+        self.down_downscalers = nn.LayerList(
+            [nn.Identity()] + [self.make_downscaler(i - 1, levels[i - 1], levels[i]) for i in range(1, len(levels))]
+        )
+        self.down_repeat_mappers = nn.LayerList([make_run_mappers(level, level.down_runs) for level in levels])
+
+        # Way up, deepest level first; every level but the deepest takes in a skip
+        upwards = list(enumerate(levels))[::-1]
+        deepest = len(levels) - 1
+        self.up_blocks = nn.LayerList(
+            [make_level(level, level.up_units, level.channels if i < deepest else 0) for i, level in upwards]
+        )
+        self.up_upscalers = nn.LayerList(
+            [self.make_upscaler(i - 1, level, levels[i - 1]) for i, level in upwards[:-1]] + [nn.Identity()]
+        )
+        self.up_repeat_mappers = nn.LayerList([make_run_mappers(level, level.up_runs) for _, level in upwards])
+
+        # Head, zero at the start of training
+        self.clf = nn.Sequential(
+            LayerNorm2D(width),
+            linear(width, c_out * patch_size**2, nn.initializer.Constant(0.0)),
+            PixelShuffle(patch_size),
+        )
+
+    @staticmethod
+    def _check(c_r, patch_size, kernel_size, t_conds):
+        if c_r < 4:
+            raise ValueError(f"c_r must be at least 4 (two frequencies), got {c_r}.")
+        if patch_size < 1:
+            raise ValueError(f"patch_size must be at least 1, got {patch_size}.")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, so that a residual keeps its size, got {kernel_size}.")
+        if len(set(t_conds)) != len(t_conds):
+            raise ValueError(f"t_conds names a condition twice: {list(t_conds)}.")
+
+    def make_downscaler(self, gap: int, upper: Level, lower: Level) -> nn.Layer:
+        """Layer from `upper` to the next deeper level `lower`; `gap` counts the joints from the top."""
+        raise NotImplementedError
+
+    def make_upscaler(self, gap: int, lower: Level, upper: Level) -> nn.Layer:
+        """Layer from `lower` back to `upper`."""
+        raise NotImplementedError
+
+    @property
+    def dtype(self):
+        """Dtype the weights are stored in; inputs are cast to it."""
+        return self.clf[1].weight.dtype
+
+    def embed_timesteps(self, r, extra: dict) -> list:
+        """r (B,) and the conditions of `t_conds` found in `extra` (missing or None ones are 0) -> (B, c_r) each."""
+        unknown = sorted(set(extra) - set(self.t_conds))
+        if unknown:
+            raise ValueError(f"Unknown conditions {unknown}: this network was built with t_conds {list(self.t_conds)}.")
+        values = [r] + [extra.get(name) for name in self.t_conds]
+        return [timestep_embedding(value if value is not None else r * 0, self.c_r) for value in values]
+
+    def walk(self, x, conditioning: Conditioning):
+        """Levels down and up: x (B, H, W, C) -> the same shape."""
+        skips = []
+        for level in zip(self.down_blocks, self.down_downscalers, self.down_repeat_mappers):
+            blocks, downscaler, run_mappers = level
+            x = self.run_level(downscaler(x), blocks, run_mappers, conditioning)
+            skips.append(x)
+
+        x = skips.pop()  # the deepest level has no skip: its own output is where the way up starts
+        for level in zip(self.up_blocks, self.up_upscalers, self.up_repeat_mappers):
+            blocks, upscaler, run_mappers = level
+            is_deepest = blocks is self.up_blocks[0]
+            x = self.run_level(x, blocks, run_mappers, conditioning, None if is_deepest else skips.pop())
+            x = upscaler(x)
+        return x
+
+    def run_level(self, x, blocks, run_mappers, conditioning: Conditioning, skip=None):
+        """One level: all its blocks, as often as it has runs, the skip entering at the first block of every run."""
+        for run in range(len(run_mappers) + 1):
+            for index, block in enumerate(blocks):
+                takes_skip = skip is not None and index == 0 and isinstance(block, ResBlock)
+                if takes_skip:
+                    x = resize_channels_last(x, skip.shape[1:3])
+                if block.takes_control:
+                    x = conditioning.add_control(x)
+                x = block(x, conditioning, skip) if takes_skip else block(x, conditioning)
+            if run < len(run_mappers):
+                x = run_mappers[run](x)
+        return x
+
+
+def resize_channels_last(x, size):
+    """`resize` for (B, H, W, C)."""
+    if list(x.shape[1:3]) == list(size):
+        return x
+    return to_channels_last(resize(to_channels_first(x), size))

@@ -1,0 +1,1 @@
+"""Fine-tuning on PaddleNLP's Trainer: arguments, trainer subclass, callbacks."""

@@ -1,0 +1,151 @@
+"""Official checkpoint -> Paddle file and back, streamed; and loading either into a network."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from ldm.weights.files import FLOAT_DTYPES, DTYPES, TensorFile, write_tensors
+from ldm.weights.plan import WeightsMismatch, dropped_keys, plan_conversion, release_key_of, report_mismatch
+from ldm.weights.rules import RULES
+
+LAYOUT_KEY, PADDLE_LAYOUT = "layout", "paddle"
+
+
+def network_shapes(network: paddle.nn.Layer) -> dict:
+    """{key: shape} of a network's state dict; works on one built inside `paddle.LazyGuard()`."""
+    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
+
+
+def release_shapes(network: paddle.nn.Layer, name: str) -> dict:
+    """{release key: release shape} of a network, batch counters included."""
+    shapes = {}
+    for key, shape in network_shapes(network).items():
+        release_key, rule = release_key_of(RULES[name], key)
+        shapes[release_key] = rule.layout.shape_to_release(shape)
+    return shapes | {key: () for key in dropped_keys(RULES[name], shapes)}
+
+
+def is_paddle_layout(file: TensorFile) -> bool:
+    """Whether a file was written by us (metadata says so); every other file is taken as the official layout."""
+    return file.metadata.get(LAYOUT_KEY) == PADDLE_LAYOUT
+
+
+def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
+    """[(our key, file's key, function on the tensor)] for either layout; WeightsMismatch lists every problem."""
+    targets = network_shapes(network)
+    if is_paddle_layout(file):
+        missing = [key for key in targets if key not in file.shapes]
+        extra = [key for key in file.shapes if key not in targets]
+        both = [key for key in targets if key in file.shapes]
+        misshapen = [f"{k} {file.shapes[k]}, expected {targets[k]}" for k in both if file.shapes[k] != targets[k]]
+        report_mismatch(str(file.path), missing, extra, misshapen)
+        return [(key, key, lambda tensor: tensor) for key in both]
+    moves = plan_conversion(file.shapes, targets, RULES[name], str(file.path))
+    return [(move.paddle_key, move.release_key, move.rule.layout.to_paddle) for move in moves]
+
+
+def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float32"):
+    """Fill `network` (kind `name`, a key of RULES) from a safetensors file of either layout, one tensor at a time.
+
+    BatchNorm statistics stay float32; everything else becomes `dtype`. Returns the network.
+    """
+    check_dtype(dtype)
+    targets = network.state_dict()
+    with TensorFile(path) as file:
+        for ours, theirs, convert in plan_loading(file, network, name):
+            fill(targets[ours], convert(file.read(theirs)), _stored_dtype(ours, dtype))
+    return network
+
+
+def fill(parameter: paddle.Tensor, value, dtype: str):
+    """Give `parameter` (possibly built lazily) the contents of `value` in `dtype`."""
+    if not isinstance(value, paddle.Tensor):
+        value = paddle.to_tensor(value)
+    parameter.get_tensor()._clear()
+    value.astype(dtype).contiguous()._share_buffer_to(parameter)
+
+
+def _stored_dtype(key: str, dtype: str) -> str:
+    return "float32" if key.endswith(("._mean", "._variance")) else dtype
+
+
+def check_dtype(dtype: str):
+    """ValueError unless `dtype` is one that weights can have."""
+    if dtype not in FLOAT_DTYPES:
+        raise ValueError(f"Unknown dtype {dtype!r}: choose one of {', '.join(FLOAT_DTYPES)}.")
+
+
+def convert_file(source, target, network: paddle.nn.Layer, name: str, dtype=None, to_release=False, progress=iter):
+    """Write `source` (either layout) to `target` in Paddle's layout, or in the official one with `to_release`.
+
+    `network` may be lazily built: only its shapes are used. `dtype` None keeps the file's. `progress` wraps the list
+    of tensors (tqdm). Constructor settings stored in the metadata are kept.
+    """
+    if dtype is not None:
+        check_dtype(dtype)
+    if Path(source).resolve() == Path(target).resolve():
+        raise ValueError(f"{target}: source and target are the same file; give another --output.")
+    with TensorFile(source) as file:
+        shapes = network_shapes(network)
+        entries = []
+        for ours, theirs, convert in plan_loading(file, network, name):
+            key, shape, from_paddle = ours, shapes[ours], None
+            if to_release:
+                key, rule = release_key_of(RULES[name], ours)
+                shape, from_paddle = rule.layout.shape_to_release(shape), rule.layout.to_release
+            entries.append((key, _target_dtype(file.dtypes[theirs], dtype), shape, _loader(file, theirs, convert, from_paddle)))
+        if to_release:
+            keys = [key for key, *_ in entries]
+            entries += [(key, "int64", (), lambda: np.zeros((), np.int64)) for key in dropped_keys(RULES[name], keys)]
+        metadata = {k: v for k, v in file.metadata.items() if k != LAYOUT_KEY}
+        metadata |= {"network": name} | ({} if to_release else {LAYOUT_KEY: PADDLE_LAYOUT})
+        write_tensors(target, _Progress(entries, progress), metadata)
+
+
+def save_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float32", config=None, to_release=False):
+    """Write a network's weights to one safetensors file, Paddle's layout or the official one.
+
+    `config`: constructor settings to store in the metadata, so that the file says what it is.
+    """
+    write_state(network.state_dict(), path, name, dtype, config, to_release)
+
+
+def write_state(state: dict, path, name: str, dtype: str = "float32", config=None, to_release=False):
+    """`save_weights` for a state dict {our key: tensor}."""
+    check_dtype(dtype)
+    entries = []
+    for key, tensor in state.items():
+        rule = None
+        if to_release:
+            key, rule = release_key_of(RULES[name], key)
+        shape = rule.layout.shape_to_release(tensor.shape) if rule else tuple(tensor.shape)
+        load = (lambda t=tensor, r=rule: r.layout.to_release(t)) if rule else (lambda t=tensor: t)
+        entries.append((key, dtype, shape, load))
+    if to_release:
+        keys = [key for key, *_ in entries]
+        entries += [(key, "int64", (), lambda: np.zeros((), np.int64)) for key in dropped_keys(RULES[name], keys)]
+    metadata = {"network": name} | ({"config": json.dumps(config)} if config is not None else {})
+    write_tensors(path, entries, metadata | ({} if to_release else {LAYOUT_KEY: PADDLE_LAYOUT}))
+
+
+def _loader(file, key, convert, then):
+    return lambda: then(convert(file.read(key))) if then else convert(file.read(key))
+
+
+def _target_dtype(stored: str, dtype):
+    if stored not in DTYPES:
+        raise WeightsMismatch(f"Tensors of type {stored} cannot be converted; expected one of {sorted(DTYPES)}.")
+    return dtype if dtype is not None and DTYPES[stored] in (*FLOAT_DTYPES, "float64") else DTYPES[stored]
+
+
+class _Progress:
+    """Entries listed twice by the writer: plainly for the header, behind a progress bar for the data."""
+
+    def __init__(self, entries, progress):
+        self.entries, self.progress, self.passes = entries, progress, 0
+
+    def __iter__(self):
+        self.passes += 1
+        return iter(self.progress(self.entries) if self.passes == 2 else self.entries)

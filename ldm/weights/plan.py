@@ -1,0 +1,77 @@
+"""A conversion planned on keys and shapes alone: total in both directions, all problems reported at once."""
+
+from dataclasses import dataclass
+
+from ldm.weights.rules import Layout, Rule, find_rule
+
+
+class WeightsMismatch(ValueError):
+    """A checkpoint does not fit the network it was given for."""
+
+
+@dataclass(frozen=True)
+class Move:
+    """One tensor's way between the two worlds."""
+
+    release_key: str
+    paddle_key: str
+    rule: Rule
+    release_shape: tuple
+    paddle_shape: tuple
+
+
+def plan_conversion(source_shapes: dict, target_shapes: dict, rules, origin: str) -> list[Move]:
+    """Match a release's {key: shape} with our network's {key: shape}.
+
+    Every source key is used or dropped by rule, every target is filled, every shape agrees: otherwise
+    WeightsMismatch names `origin` and every missing, extra and misshapen key.
+    """
+    moves, extra, misshapen = [], [], []
+    for key, shape in source_shapes.items():
+        rule = find_rule(rules, key)
+        if rule is not None and rule.layout is Layout.DROPPED:
+            continue
+        target = rule.to_paddle_key(key) if rule is not None else None
+        if target not in target_shapes:
+            extra.append(key)
+            continue
+        got, want = rule.layout.shape_to_paddle(shape), tuple(target_shapes[target])
+        if got != want:
+            misshapen.append(f"{key} {tuple(shape)}, expected {rule.layout.shape_to_release(want)}")
+        moves.append(Move(key, target, rule, tuple(shape), want))
+    filled = {move.paddle_key for move in moves}
+    missing = [key for key in target_shapes if key not in filled]
+    report_mismatch(origin, missing, extra, misshapen)
+    return moves
+
+
+def report_mismatch(origin: str, missing, extra, misshapen, shown: int = 8):
+    """Raise WeightsMismatch for whichever lists are not empty; each shows its first entries and its length."""
+    problems = []
+    for label, keys in (("missing", missing), ("unexpected", extra), ("misshapen", misshapen)):
+        if keys:
+            rest = f" and {len(keys) - shown} more" if len(keys) > shown else ""
+            problems.append(f"{len(keys)} {label}: {', '.join(list(keys)[:shown])}{rest}")
+    if problems:
+        raise WeightsMismatch(
+            f"{origin} does not fit this network: {'; '.join(problems)}. "
+            "Check that the file is the right network and version."
+        )
+
+
+def release_key_of(rules, paddle_key: str) -> tuple[str, Rule]:
+    """The inverse of a rule list: our key -> the release's key and the rule that maps it."""
+    for rule in rules:
+        if not paddle_key.endswith(rule.rename[1]) or rule.layout is Layout.DROPPED:
+            continue
+        candidate = rule.to_release_key(paddle_key)
+        if rule.matches(candidate) and find_rule(rules, candidate) is rule:
+            return candidate, rule
+    raise WeightsMismatch(f"{paddle_key!r} is not a key of this network.")
+
+
+def dropped_keys(rules, release_keys) -> list[str]:
+    """Keys that exist only in the release (batch counters), to restore beside `release_keys`."""
+    if not any(rule.layout is Layout.DROPPED for rule in rules):
+        return []
+    return [key.removesuffix("running_mean") + "num_batches_tracked" for key in release_keys if key.endswith(".running_mean")]
