@@ -1,5 +1,6 @@
 """Classifier-free guidance with the standard deviation rescaled (arXiv:2207.12598; rescale: arXiv:2305.08891)."""
 
+import math
 from dataclasses import dataclass
 from typing import Union
 
@@ -41,6 +42,13 @@ def guide(conditional, unconditional, scale: float, rho: float, whole_batch: boo
     guided = unconditional + scale * (conditional - unconditional)
     if rho == 0:
         return guided
-    axes = None if whole_batch else list(range(1, guided.ndim))
-    std, guided_std = (x.std(axis=axes, keepdim=not whole_batch) for x in (conditional, guided))
-    return rho * (guided * std / (guided_std + 1e-9)) + (1 - rho) * guided
+    axes = list(range(0 if whole_batch else 1, guided.ndim))
+    rescaled = guided * (_std(conditional, axes) / (_std(guided, axes) + 1e-9))
+    return rho * rescaled + (1 - rho) * guided
+
+
+def _std(x, axes):
+    """Unbiased standard deviation over `axes`, kept as axes of size 1 (Paddle's own `std` warns on every call)."""
+    count = math.prod(x.shape[axis] for axis in axes)
+    deviation = x - x.mean(axis=axes, keepdim=True)
+    return ((deviation * deviation).sum(axis=axes, keepdim=True) / (count - 1)).sqrt()

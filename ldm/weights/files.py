@@ -52,8 +52,9 @@ class TensorFile:
         return self.shapes.keys()
 
     def read(self, key) -> paddle.Tensor:
-        """One tensor, on the CPU, in the file's dtype."""
-        return self._file.get_tensor(self._stored_key[key])
+        """One tensor, on the CPU, in the file's dtype: a copy, since the package hands out views of the mapped file,
+        which training would write to and which must not outlive it."""
+        return self._file.get_tensor(self._stored_key[key]).clone()
 
     def read_numpy(self, key) -> np.ndarray:
         """One tensor as numpy; bfloat16, which numpy lacks, comes as float32."""

@@ -1,0 +1,82 @@
+#!/usr/bin/env python
+"""Text to PNG files: result_0.png, result_1.png, ... Every file holds the settings it was made with."""
+
+import argparse
+import sys
+from pathlib import Path
+
+import config
+from ldm.runtime import prepare
+
+
+def parse(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("--caption", nargs="+", action="extend", required=True, help="one or several texts, or .txt files of one text a line")
+    add("--batch_size", type=int, default=1, help="images per caption; image i uses seed + i")
+    add("--seed", type=int, default=0, help="the same seed gives the same image")
+    add("--height", type=int, default=1024, help="pixels, at least 256")
+    add("--width", type=int, default=1024, help="pixels, at least 256")
+    add("--steps", type=int, default=20, help="steps of the prior")
+    add("--cfg", type=float, default=4.0, help="guidance of the prior; 1 switches it off")
+    add("--decoder_steps", type=int, default=10, help="steps of the decoder")
+    add("--decoder_cfg", type=float, default=1.1, help="guidance of the decoder; 1 switches it off")
+    add("--weights", default=config.WEIGHTS_PATH, help="folder of the release, official or converted")
+    add("--prior_weights", default=None, help="a fine-tuned prior (scripts/extract_unet_weights.py) instead of the release's")
+    add("--output_dir", default=".", help="folder for the PNG files")
+    add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
+    return parser.parse_args(argv)
+
+
+def read_captions(values) -> list[str]:
+    """Texts as they are; the lines of every .txt file that is named."""
+    captions = []
+    for value in values:
+        if not value.endswith(".txt"):
+            captions.append(value)
+            continue
+        if not Path(value).is_file():
+            raise FileNotFoundError(f"Caption file {value} does not exist.")
+        lines = [line.strip() for line in Path(value).read_text(encoding="utf-8").splitlines()]
+        if not any(lines):
+            raise ValueError(f"Caption file {value} is empty: write one caption a line.")
+        captions += [line for line in lines if line]
+    return captions
+
+
+def generate(args):
+    """Check everything that can be checked, then load, then make the images of one caption after the other."""
+    from ldm.images import check_writable, save_png
+    from ldm.pipeline import GenerationSettings, StableCascade
+
+    captions = read_captions(args.caption)
+    names = ("height", "width", "seed", "steps", "cfg", "decoder_steps", "decoder_cfg")
+    settings = GenerationSettings(**{name: getattr(args, name) for name in names})
+    settings.check(args.batch_size)
+    folder = check_writable(args.output_dir)
+    cascade = StableCascade(args.weights, dtype=args.dtype, prior_path=args.prior_weights)
+    print(cascade.describe())
+
+    index = 0
+    for caption in captions:
+        for offset, pixels in enumerate(cascade(caption, args.batch_size, settings)):
+            path = folder / f"result_{index}.png"
+            record = {"caption": caption, **settings.as_dict(), "seed": args.seed + offset, **cascade.identity()}
+            save_png(path, pixels, record)
+            print(f"{path}: {caption}", flush=True)
+            index += 1
+
+
+def main(argv=None) -> int:
+    args = parse(argv)
+    prepare()
+    try:
+        generate(args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        print(f"inference.py: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

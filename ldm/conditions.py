@@ -1,0 +1,62 @@
+"""Captions and images -> the conditioning tensors of prior and decoder, for generation and for training."""
+
+import paddle
+
+from ldm.frozen import Frozen
+from ldm.networks.precision import float32_region
+
+
+def prior_conditions(frozen: Frozen, captions: list, image_embeds=None) -> dict:
+    """Stage C's conditions for B captions; "" is the unconditional one.
+
+    image_embeds (B, N, c): CLIP image embeddings for image variations, zeros where absent.
+    """
+    text_embeds, pooled = frozen.text.encode(captions)
+    return assemble_prior_conditions(text_embeds, pooled, image_embeds)
+
+
+def assemble_prior_conditions(text_embeds, pooled, image_embeds) -> dict:
+    """The names Stage C knows its conditions by: (B, L, c), (B, 1, c') and (B, N, c'')."""
+    return {"clip_text": text_embeds, "clip_text_pooled": pooled, "clip_img": image_embeds}
+
+
+def decoder_conditions(pooled, latent_c) -> dict:
+    """Stage B's conditions: pooled text (B, 1, c) and the prior's latent (B, 16, h, w)."""
+    return {"effnet": latent_c, "clip": pooled}
+
+
+def decoder_unconditional(frozen: Frozen, latent_c) -> dict:
+    """What Stage B is guided away from: the text of "" and a zero latent."""
+    _, pooled = frozen.text.encode([""])
+    return decoder_conditions(pooled.expand([latent_c.shape[0], -1, -1]), paddle.zeros_like(latent_c))
+
+
+def drop_captions(frozen: Frozen, input_ids, attention_mask, dropped):
+    """Replace the token rows (B, L) where `dropped` (B,) bool is true by those of the empty caption."""
+    empty_ids, empty_mask = (paddle.to_tensor(x) for x in frozen.text.tokenize([""], input_ids.shape[1]))
+    row = dropped.unsqueeze(1)
+    return paddle.where(row, empty_ids, input_ids), paddle.where(row, empty_mask, attention_mask)
+
+
+def training_text(frozen: Frozen, input_ids, attention_mask, dropped):
+    """Text states (B, L, c) and pooled text (B, 1, c) of a training batch, captions dropped where asked."""
+    return frozen.text(*drop_captions(frozen, input_ids, attention_mask, dropped))
+
+
+def training_image_embeds(frozen: Frozen, clip_pixels, used, width: int):
+    """CLIP image embeddings (B, 1, width) of `clip_pixels` where `used` (B,) bool is true, zeros elsewhere.
+
+    The tower runs only on the rows that are used: on one image in ten, by default.
+    """
+    embeds = paddle.zeros([used.shape[0], 1, width])
+    rows = used.nonzero().flatten()
+    if rows.shape[0] == 0:
+        return embeds
+    return paddle.scatter(embeds, rows, frozen.image(clip_pixels.index_select(rows)))
+
+
+@paddle.no_grad()
+def encode_images(frozen: Frozen, images):
+    """Images (B, 3, H, W) in [0, 1] -> prior latents (B, 16, ceil(H / 32), ceil(W / 32)), float32."""
+    with float32_region():
+        return frozen.effnet.encode(images.astype("float32"))

@@ -1,0 +1,61 @@
+"""The frozen networks around prior and decoder, each loaded on first use and shared by everything that uses it."""
+
+from functools import cached_property
+
+import paddle
+
+from ldm.clip import ImageEncoder, TextEncoder
+from ldm.release import Release, check_device_dtype
+
+
+class Frozen:
+    """Text tower, image tower, EfficientNet encoder, Stage A and previewer of one release folder.
+
+    Not a Layer on purpose: sublayers of a trained model would land in its checkpoints, in its optimiser and under
+    mixed precision's casts.
+    """
+
+    def __init__(self, release: Release, text_encoder="text_encoder", image_encoder="image_encoder", tokenizer="tokenizer"):
+        self.release = release
+        self._text, self._image, self._tokenizer = (release.folder / name for name in (text_encoder, image_encoder, tokenizer))
+
+    def _load(self, kind: str) -> paddle.nn.Layer:
+        network = self.release.load(kind)
+        for parameter in network.parameters():
+            parameter.stop_gradient = True
+        return network
+
+    @cached_property
+    def text(self) -> TextEncoder:
+        return TextEncoder.from_folder(self._text, self._tokenizer)
+
+    @cached_property
+    def image(self) -> ImageEncoder:
+        return ImageEncoder.from_folder(self._image)
+
+    @cached_property
+    def effnet(self) -> paddle.nn.Layer:
+        return self._load("effnet")
+
+    @cached_property
+    def stage_a(self) -> paddle.nn.Layer:
+        return self._load("stage_a")
+
+    @cached_property
+    def previewer(self) -> paddle.nn.Layer:
+        return self._load("previewer")
+
+
+def open_release(weights_path=None, dtype=None, frozen: Frozen = None) -> tuple[Frozen, str]:
+    """The frozen networks of `weights_path` and the dtype to compute in; None means what config.py says.
+
+    `frozen`: share these instead of opening the folder again.
+    """
+    import config
+
+    dtype = dtype or config.dtype
+    check_device_dtype(dtype)
+    if frozen is None:
+        names = (config.text_encoder_name, config.image_encoder_name, config.tokenizer_name)
+        frozen = Frozen(Release(weights_path or config.WEIGHTS_PATH), *names)
+    return frozen, dtype

@@ -1,0 +1,52 @@
+"""Finished images as files: PNG with the settings inside, written whole or not at all."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from ldm.weights.files import atomic_path
+
+SETTINGS_KEY = "stable_cascade"
+
+
+def check_writable(folder) -> Path:
+    """Create `folder` if need be and prove that files can be written there, before minutes are spent."""
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise PermissionError(f"Cannot write to the output folder {folder} ({error.strerror}): choose another --output_dir.") from error
+    return folder
+
+
+def save_png(path, pixels, settings: dict):
+    """Write uint8 pixels (H, W, 3) to `path` with `settings` as JSON in the PNG's text."""
+    info = PngInfo()
+    info.add_itxt(SETTINGS_KEY, json.dumps(settings, ensure_ascii=False))
+    with atomic_path(path) as temporary, open(temporary, "wb") as out:
+        Image.fromarray(pixels).save(out, format="PNG", pnginfo=info)
+
+
+def read_settings(path) -> dict:
+    """The settings an image of ours was made with; ValueError if it holds none."""
+    with Image.open(path) as image:
+        text = getattr(image, "text", {}).get(SETTINGS_KEY)
+    if text is None:
+        raise ValueError(f"{path} holds no settings of this program.")
+    return json.loads(text)
+
+
+def contact_sheet(images, columns=None, gap: int = 4) -> Image.Image:
+    """Images (uint8 arrays of one size) side by side on white."""
+    columns = columns or len(images)
+    rows = -(-len(images) // columns)
+    height, width = images[0].shape[:2]
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for index, image in enumerate(images):
+        sheet.paste(Image.fromarray(image), (index % columns * (width + gap), index // columns * (height + gap)))
+    return sheet

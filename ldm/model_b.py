@@ -1,0 +1,64 @@
+"""ModelB: the decoder with what surrounds it. The prior's latents -> finished images, images -> loss for training."""
+
+import paddle
+
+from ldm.conditions import decoder_conditions, decoder_unconditional
+from ldm.diffusion.guidance import Guidance
+from ldm.diffusion.loss import p2_weight
+from ldm.diffusion.noise import image_seeds
+from ldm.diffusion.objective import Objective, noise_prediction_objective
+from ldm.diffusion.sampling import SamplingSettings
+from ldm.diffusion.schedule import CosineSchedule
+from ldm.generation import caption_batch, run_sampling, to_uint8
+from ldm.networks.precision import float32_region
+from ldm.sizes import centre_crop, check_size, decoder_grid, image_size_of_grid
+from ldm.stage import CascadeStage
+
+
+class ModelB(CascadeStage):
+    """Stage B, called the decoder, and Stage A behind it. version: "700M" or "3B"; else as CascadeStage."""
+
+    kind = "stage_b"
+
+    @paddle.no_grad()
+    def encode(self, images):
+        """Images (B, 3, H, W) in [0, 1], sides divisible by 8 -> Stage A latents (B, 4, H / 4, W / 4)."""
+        with float32_region():
+            return self.frozen.stage_a.encode(images.astype("float32"))
+
+    @paddle.no_grad()
+    def decode(self, latents):
+        """Stage A latents (B, 4, h, w) -> images (B, 3, 4 h, 4 w), nominally in [0, 1]."""
+        with float32_region():
+            return self.frozen.stage_a.decode(latents.astype("float32"))
+
+    def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
+        """The release's loss on Stage A latents: P2-weighted squared error of the predicted noise."""
+        return noise_prediction_objective(self.unet, latents, conditions, t, epsilon, p2_weight)
+
+    def sample(self, latent_c, captions, height, width, cfg=1.1, seeds=(0,), steps=10, sampler="ddpm", shift=1.0, progress=True):
+        """Prior latents (B, 16, h, w) and their captions -> Stage A latents (B, 4, ~height / 4, ~width / 4).
+
+        Image i depends on latent_c[i], captions[i] and seeds[i] alone.
+        """
+        check_size(height, width)
+        settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
+        shape = (self.unet.c_in, *decoder_grid(height, width))
+        _, pooled = self.frozen.text.encode(captions)
+        conditions, unconditional = decoder_conditions(pooled, latent_c), decoder_unconditional(self.frozen, latent_c)
+        with self.evaluating():
+            return run_sampling(self.unet, conditions, unconditional, shape, seeds, "Stage B", settings, progress)
+
+    def log_image(self, latent_c, caption, height=None, width=None, cfg=1.1, batch_size=None, seed=0, steps=10, progress=True):
+        """Finished images of the prior's latents: (uint8 (B, height, width, 3), Stage A latents).
+
+        The size defaults to the one that the latents' grid stands for; image i uses seed + i.
+        """
+        rows, columns = image_size_of_grid(*latent_c.shape[2:])
+        height, width = height or rows, width or columns
+        batch_size = latent_c.shape[0] if batch_size is None else batch_size
+        if batch_size != latent_c.shape[0]:
+            raise ValueError(f"batch_size {batch_size}, but latent_c holds {latent_c.shape[0]} latents.")
+        captions = caption_batch(caption, batch_size)
+        latents = self.sample(latent_c, captions, height, width, cfg, image_seeds(seed, batch_size), steps, progress=progress)
+        return to_uint8(centre_crop(self.decode(latents), height, width)), latents

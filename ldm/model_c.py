@@ -1,0 +1,90 @@
+"""ModelC: the prior with what surrounds it. Captions -> latents for generation, images -> loss for training."""
+
+import paddle
+
+from ldm.conditions import (
+    assemble_prior_conditions,
+    encode_images,
+    prior_conditions,
+    training_image_embeds,
+    training_text,
+)
+from ldm.diffusion.guidance import Guidance
+from ldm.diffusion.loss import p2_weight
+from ldm.diffusion.noise import image_seeds
+from ldm.diffusion.objective import Objective, noise_prediction_objective
+from ldm.diffusion.sampling import SamplingSettings
+from ldm.diffusion.schedule import CosineSchedule
+from ldm.generation import caption_batch, run_sampling, to_uint8
+from ldm.networks.precision import float32_region
+from ldm.sizes import check_size, prior_grid
+from ldm.stage import CascadeStage
+
+
+class ModelC(CascadeStage):
+    """Stage C, called the prior. version: "1B" or "3.6B"; the other arguments are CascadeStage's."""
+
+    kind = "stage_c"
+
+    def conditions(self, captions: list, image_embeds=None) -> dict:
+        """B captions and optional CLIP image embeddings (B, N, c) -> the UNet's conditions."""
+        if image_embeds is None:
+            image_embeds = paddle.zeros([len(captions), 1, self.image_width])
+        return prior_conditions(self.frozen, captions, image_embeds)
+
+    @property
+    def image_width(self) -> int:
+        """Width of the CLIP image embeddings the UNet takes."""
+        return self.unet.clip_img_mapper.weight.shape[0]
+
+    def encode(self, images):
+        """Images (B, 3, H, W) in [0, 1] -> latents (B, 16, ceil(H / 32), ceil(W / 32))."""
+        return encode_images(self.frozen, images)
+
+    # Training ---------------------------------------------------------------------------------------------------
+
+    def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
+        """The release's loss: P2-weighted squared error of the predicted noise. t (B,) in [0.001, 1]."""
+        return noise_prediction_objective(self.unet, latents, conditions, t, epsilon, p2_weight)
+
+    def forward(self, images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used, t, epsilon):
+        """One training batch -> the loss (), float32, to be differentiated.
+
+        images (B, 3, S, S) in [0, 1]; input_ids, attention_mask (B, L); clip_pixels (B, 3, P, P) in [0, 1];
+        caption_dropped, image_used (B,) bool; t (B,); epsilon like the latents (B, 16, S / 32, S / 32).
+        """
+        with float32_region():  # frozen towers and the noising keep their own precision under any autocast
+            latents = self.encode(images)
+            text_embeds, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
+            image_embeds = training_image_embeds(self.frozen, clip_pixels, image_used, self.image_width)
+        conditions = assemble_prior_conditions(text_embeds, pooled, image_embeds)
+        return self.training_loss(latents, conditions, t, epsilon).loss
+
+    # Sampling ---------------------------------------------------------------------------------------------------
+
+    def sample(self, captions, height=1024, width=1024, cfg=4.0, seeds=(0,), steps=20, sampler="ddpm", shift=2.0, progress=True):
+        """One latent per caption: (B, 16, ceil(height / 42.67), ceil(width / 42.67)), float32.
+
+        Image i depends on captions[i] and seeds[i] alone. cfg: guidance scale, or (at t = 1, at t = 0).
+        """
+        check_size(height, width)
+        settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
+        shape = (self.unet.c_in, *prior_grid(height, width))
+        conditions, unconditional = self.conditions(captions), self.conditions([""] * len(captions))
+        with self.evaluating():
+            return run_sampling(self.unet, conditions, unconditional, shape, seeds, "Stage C", settings, progress)
+
+    def log_image(self, caption, height=1024, width=1024, cfg=4.0, batch_size=1, seed=0, steps=20, progress=True):
+        """Previews of `batch_size` images: (uint8 (B, H', W', 3) at about 1/5 of the size, latents).
+
+        Image i is that of seed + i. The previews come from the previewer; ModelB.log_image makes the full images.
+        """
+        captions, seeds = caption_batch(caption, batch_size), image_seeds(seed, batch_size)
+        latents = self.sample(captions, height, width, cfg, seeds, steps, progress=progress)
+        return self.preview(latents), latents
+
+    @paddle.no_grad()
+    def preview(self, latents):
+        """Latents (B, 16, h, w) -> uint8 previews (B, 8 h, 8 w, 3)."""
+        with float32_region():
+            return to_uint8(self.frozen.previewer(latents.astype("float32")))

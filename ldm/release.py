@@ -1,0 +1,105 @@
+"""A folder of weights in the release's format (official or converted): which file is what, and loading it."""
+
+from pathlib import Path
+
+import paddle
+
+from ldm.networks.efficientnet import EfficientNetEncoder
+from ldm.networks.previewer import Previewer
+from ldm.networks.stage_a import StageA
+from ldm.networks.variants import VARIANTS, variant_config
+from ldm.weights.convert import check_dtype, load_weights
+from ldm.weights.detect import detect_network, detect_version, stored_config
+from ldm.weights.files import TensorFile
+
+FILES = {
+    ("stage_c", "3.6B"): "stage_c",
+    ("stage_c", "1B"): "stage_c_lite",
+    ("stage_b", "3B"): "stage_b",
+    ("stage_b", "700M"): "stage_b_lite",
+    ("stage_a", None): "stage_a",
+    ("effnet", None): "effnet_encoder",
+    ("previewer", None): "previewer",
+}
+SINGLE_SIZE = {"stage_a": StageA, "effnet": EfficientNetEncoder, "previewer": Previewer}
+SUFFIXES = ("", "_bf16")  # the release ships float32 and bfloat16 files; the more precise one wins
+
+
+def check_device_dtype(dtype: str):
+    """ValueError for an unknown dtype, or a half precision on a device that cannot compute in it."""
+    check_dtype(dtype)
+    if dtype != "float32" and paddle.get_device() == "cpu":
+        raise ValueError(f"dtype {dtype} needs a GPU: Paddle's CPU kernels compute float32 only. Use --dtype float32.")
+
+
+def network_class(kind: str):
+    """The class of a network by its name in the release."""
+    return VARIANTS[kind][0] if kind in VARIANTS else SINGLE_SIZE[kind]
+
+
+def network_config(path, kind: str, version=None) -> dict:
+    """Constructor arguments of the network in `path`: stored in the file, or those of the version its shapes show.
+
+    ValueError if the file is another network, or another version than `version` asks for.
+    """
+    with TensorFile(path) as file:
+        found = detect_network(file)
+        if found != kind:
+            raise ValueError(f"{path} holds {found}, not {kind}.")
+        stored = stored_config(file)
+        if stored is not None or kind in SINGLE_SIZE:
+            return stored or {}
+        detected = detect_version(file, kind)
+    if version is not None:
+        variant_config(kind, version)  # an unknown name is its own error
+    if detected is None:
+        raise ValueError(f"{path} is a {kind} of no released size, and its metadata has no 'config' to build it from.")
+    if version is not None and detected != version:
+        raise ValueError(f"{path} is the {detected} {kind}, but {version} was asked for: change config.py or the file.")
+    return variant_config(kind, detected)
+
+
+def build_unfilled(kind: str, config: dict) -> paddle.nn.Layer:
+    """A network without weights: nothing is allocated or initialised until it is loaded."""
+    with paddle.LazyGuard():
+        return network_class(kind)(**config)
+
+
+def load_network(path, kind: str, version=None, dtype: str = "float32") -> paddle.nn.Layer:
+    """Build and fill one network from a file of either layout; evaluation mode."""
+    check_device_dtype(dtype)
+    network = build_unfilled(kind, network_config(path, kind, version))
+    load_weights(network, path, kind, dtype)
+    network.eval()
+    return network
+
+
+class Release:
+    """The folder itself."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        if not self.folder.is_dir():
+            raise FileNotFoundError(
+                f"The weights folder {self.folder} does not exist. Download the Stable Cascade release into it "
+                "(README, 'Weights'), or point WEIGHTS_PATH in config.py or --weights at the folder that has it."
+            )
+
+    def file(self, kind: str, version=None) -> Path:
+        """Path of a network's file; FileNotFoundError lists the names looked for."""
+        if kind in VARIANTS:
+            variant_config(kind, version)
+        stem = FILES[kind, version]
+        candidates = [self.folder / f"{stem}{suffix}.safetensors" for suffix in SUFFIXES]
+        for path in candidates:
+            if path.is_file():
+                return path
+        present = sorted(path.name for path in self.folder.glob("*.safetensors")) or ["no safetensors file"]
+        raise FileNotFoundError(
+            f"{self.folder} has no {' or '.join(path.name for path in candidates)} ({kind}"
+            f"{f', version {version}' if version else ''}); it has {', '.join(present)}."
+        )
+
+    def load(self, kind: str, version=None, dtype: str = "float32") -> paddle.nn.Layer:
+        """A network of this release, in evaluation mode."""
+        return load_network(self.file(kind, version), kind, version, dtype)

@@ -1,0 +1,43 @@
+"""Sizes: users state the output image, everything else is derived."""
+
+from math import ceil
+
+MINIMUM = 256  # smallest side of an image in pixels: below it the prior's grid is under 6 x 6
+PRIOR_FACTOR = 42.67  # image pixels per cell of the prior's latent
+AUTOENCODER_FACTOR = 4  # image pixels per cell of the decoder's latent
+TRAINING_FACTOR = 32  # training pixels per cell of the prior's latent
+DECODER_PATCH = 2  # the decoder's sides must divide by its patch size
+
+
+def check_size(height: int, width: int):
+    """ValueError for an image side below the minimum."""
+    for name, side in (("height", height), ("width", width)):
+        if side < MINIMUM:
+            raise ValueError(f"{name} {side} is below the minimum of {MINIMUM} pixels: ask for {MINIMUM} or more.")
+
+
+def prior_grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the prior's latent for an image of height x width."""
+    return ceil(height / PRIOR_FACTOR), ceil(width / PRIOR_FACTOR)
+
+
+def decoder_grid(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of the decoder's latent, rounded up to whole patches; the image is cropped afterwards."""
+    block = AUTOENCODER_FACTOR * DECODER_PATCH
+    return DECODER_PATCH * ceil(height / block), DECODER_PATCH * ceil(width / block)
+
+
+def image_size_of_grid(rows: int, columns: int) -> tuple[int, int]:
+    """The image size that a prior grid stands for where none is stated: the largest multiple of 8 that needs it."""
+    return tuple(max(MINIMUM, int(cells * PRIOR_FACTOR) // 8 * 8) for cells in (rows, columns))
+
+
+def output_size_of_training(resolution: int) -> int:
+    """Training crops of `resolution` pixels teach the prior what it generates at this output size."""
+    return round(resolution * PRIOR_FACTOR / TRAINING_FACTOR)
+
+
+def centre_crop(images, height: int, width: int):
+    """(B, C, H, W) -> (B, C, height, width), taken from the middle."""
+    top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2
+    return images[:, :, top : top + height, left : left + width]

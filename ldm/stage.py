@@ -1,0 +1,39 @@
+"""What ModelC and ModelB are alike in: a UNet that may be trained, beside frozen networks that never are."""
+
+from contextlib import contextmanager
+
+from paddle import nn
+
+from ldm.frozen import Frozen, open_release
+from ldm.release import load_network
+
+
+class CascadeStage(nn.Layer):
+    """One diffusion stage. Its state dict holds the UNet and nothing else, as `unet.*`.
+
+    Without arguments it reads config.py. weights_path: release folder; version: the UNet's size; dtype of the UNet;
+    unet_path: a single UNet file instead of the release's, for instance an extracted fine-tuned one;
+    frozen: towers and encoders to share with another stage.
+    """
+
+    kind = ""  # the network's name in the release
+
+    def __init__(self, weights_path=None, version=None, dtype=None, unet_path=None, frozen: Frozen = None):
+        super().__init__()
+        import config
+
+        self.frozen, dtype = open_release(weights_path, dtype, frozen)
+        version = version or {"stage_c": config.model_c_version, "stage_b": config.model_b_version}[self.kind]
+        self.unet_path = unet_path or self.frozen.release.file(self.kind, version)
+        self.unet = load_network(self.unet_path, self.kind, version, dtype)
+
+    @contextmanager
+    def evaluating(self):
+        """The UNet in evaluation mode, put back into its own mode afterwards."""
+        training = self.unet.training
+        self.unet.eval()
+        try:
+            yield
+        finally:
+            if training:
+                self.unet.train()
