@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from paddle import nn
 
 from ldm.frozen import Frozen, open_release
-from ldm.release import load_network
+from ldm.release import load_network, network_config
 
 
 class CascadeStage(nn.Layer):
@@ -25,6 +25,7 @@ class CascadeStage(nn.Layer):
         self.frozen, dtype = open_release(weights_path, dtype, frozen)
         version = version or {"stage_c": config.model_c_version, "stage_b": config.model_b_version}[self.kind]
         self.unet_path = unet_path or self.frozen.release.file(self.kind, version)
+        self.unet_config = network_config(self.unet_path, self.kind, version)
         self.unet = load_network(self.unet_path, self.kind, version, dtype)
 
     @contextmanager

@@ -7,12 +7,17 @@ import paddle
 class NoiseStream:
     """Standard normal noise for a batch in which image i draws from its own seed and from nothing else.
 
-    `purpose` separates the streams of one seed (prior, decoder, ...), so that they do not repeat each other.
+    A seed is an integer or a tuple of them; `purpose` separates the streams of one seed (prior, decoder, ...), so that they do not repeat each other.
     """
 
     def __init__(self, seeds, purpose: str):
         tag = int.from_bytes(purpose.encode(), "little")
-        self.generators = [np.random.Generator(np.random.Philox(np.random.SeedSequence([check_seed(s), tag]))) for s in seeds]
+        self.generators = [self._generator(seed, tag) for seed in seeds]
+
+    @staticmethod
+    def _generator(seed, tag: int):
+        parts = [check_seed(part) for part in (seed if isinstance(seed, tuple) else (seed,))]
+        return np.random.Generator(np.random.Philox(np.random.SeedSequence([*parts, tag])))
 
     def __len__(self):
         return len(self.generators)

@@ -48,6 +48,7 @@ class Record:
         if "config" not in self.file.metadata:
             raise ValueError(f"{self.path} has no 'config' in its metadata: it is not a reference recording.")
         self.config = json.loads(self.file.metadata["config"])
+        self.read = set()
 
     @property
     def name(self) -> str:
@@ -61,6 +62,7 @@ class Record:
         return key in self.file.shapes
 
     def array(self, key: str) -> np.ndarray:
+        self.read.add(key)
         return self.file.read_numpy(key)
 
     def tensor(self, key: str) -> paddle.Tensor:
@@ -69,6 +71,11 @@ class Record:
     def under(self, prefix: str) -> list:
         """Keys below `prefix`, without it."""
         return [key.removeprefix(prefix) for key in self.keys if key.startswith(prefix)]
+
+    def unread_outputs(self) -> list:
+        """Recorded results that nothing has asked for yet."""
+        results = [key for key in self.keys if key.startswith(("grad.", "grad_in.", "final.")) or "out" in key.split(".")[:2]]
+        return [key for key in results if key not in self.read]
 
     def sibling(self, reference: str) -> "Record":
         """The record in the same folder that a setting such as "stage_c_tiny weights" names."""

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from ldm.parity.clip import check_clip_text, check_clip_vision
 from ldm.parity.diffusion import check_diffusion, check_sampling, check_training
 from ldm.parity.networks import (
     check_effnet,
@@ -20,6 +21,8 @@ CHECKS = {  # by the beginning of the file's name, first match wins
     "stage_c": check_stage_c,
     "effnet": check_effnet,
     "previewer": check_previewer,
+    "clip_text": check_clip_text,
+    "clip_vision": check_clip_vision,
     "diffusion": check_diffusion,
     "sampling": check_sampling,
     "training_stage_c": check_training,
@@ -44,9 +47,11 @@ def record_files(folder, full_size: bool = True) -> list[Path]:
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is not a folder of reference recordings.")
     files = sorted(folder.glob("*.safetensors"), key=lambda path: (path.name.startswith("full_"), path.name))
+    if not full_size:
+        files = [path for path in files if not path.name.startswith("full_")]
     if not files:
-        raise FileNotFoundError(f"{folder} holds no *.safetensors recordings.")
-    return files if full_size else [path for path in files if not path.name.startswith("full_")]
+        raise FileNotFoundError(f"{folder} holds no *.safetensors recordings{'' if full_size else ' but full-size ones'}.")
+    return files
 
 
 def check_file(path):
@@ -60,11 +65,12 @@ def check_file(path):
         yield Row(name, "UNKNOWN", note="no check knows this file")
         return
     try:
-        done = 0
-        for result in check(Record(path)):
+        record, done = Record(path), 0
+        for result in check(record):
             done += 1
             yield Row(name, "ok" if result.passed else "MISS", result)
-        if not done:
-            yield Row(name, "UNKNOWN", note="the file has no output that a check knows")
-    except (KeyError, ValueError, FileNotFoundError) as error:
+        unread = record.unread_outputs()
+        if unread or not done:
+            yield Row(name, "UNKNOWN", note=f"no check reads {', '.join(unread[:3]) or 'anything in it'} ({len(unread)} outputs)")
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         yield Row(name, "ERROR", note=f"{type(error).__name__}: {error}")

@@ -109,11 +109,11 @@ def save_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
 
     `config`: constructor settings to store in the metadata, so that the file says what it is.
     """
-    write_state(network.state_dict(), path, name, dtype, config, to_release)
+    write_state(network.state_dict(), path, name, dtype, config, to_release=to_release)
 
 
-def write_state(state: dict, path, name: str, dtype: str = "float32", config=None, to_release=False):
-    """`save_weights` for a state dict {our key: tensor}."""
+def write_state(state: dict, path, name: str, dtype: str = "float32", config=None, extra=None, to_release=False):
+    """`save_weights` for a state dict {our key: tensor}; `extra`: more metadata."""
     check_dtype(dtype)
     entries = []
     for key, tensor in state.items():
@@ -126,7 +126,7 @@ def write_state(state: dict, path, name: str, dtype: str = "float32", config=Non
     if to_release:
         keys = [key for key, *_ in entries]
         entries += [(key, "int64", (), lambda: np.zeros((), np.int64)) for key in dropped_keys(RULES[name], keys)]
-    metadata = {"network": name} | ({"config": json.dumps(config)} if config is not None else {})
+    metadata = (extra or {}) | {"network": name} | ({"config": json.dumps(config)} if config is not None else {})
     write_tensors(path, entries, metadata | ({} if to_release else {LAYOUT_KEY: PADDLE_LAYOUT}))
 
 

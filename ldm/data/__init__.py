@@ -1,0 +1,1 @@
+"""Images and captions from disk to arrays. Knows nothing of networks."""

@@ -1,0 +1,35 @@
+#!/usr/bin/env python
+"""Convert Stage A, the EfficientNet encoder and the previewer, and copy the CLIP folders along."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from convert_unet_weight import add_arguments, convert_all  # noqa: E402
+
+from ldm.runtime import prepare  # noqa: E402
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add_arguments(parser)
+    args = parser.parse_args(argv)
+    prepare()
+    from ldm.conversion import OTHERS, copy_clip_folders
+
+    try:
+        written = convert_all(args, OTHERS)
+        if Path(args.input).is_dir():
+            for name in copy_clip_folders(args.input, written[0].parent):
+                print(f"{Path(args.input) / name} copied: CLIP is read in Hugging Face's format as it is")
+    except (ValueError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,48 @@
+#!/usr/bin/env python
+"""Take the fine-tuned prior out of a Trainer's checkpoint, as a file that inference.py --prior_weights loads."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ldm.runtime import prepare  # noqa: E402
+
+
+def source_and_target(checkpoint_path: str, model_file: str):
+    """Which of the two is read. Scripts in use disagree on the flags' meaning, so the kinds of path decide:
+    a folder or .pdparams is a checkpoint, a .safetensors is what is written."""
+    paths = (checkpoint_path, model_file)
+    targets = [path for path in paths if path.endswith(".safetensors")]
+    if len(targets) != 1:
+        raise ValueError(
+            f"One of --checkpoint_path and --model_file must be the checkpoint (a folder or .pdparams), the other the file "
+            f"to write (.safetensors); got {checkpoint_path} and {model_file}."
+        )
+    return next(path for path in paths if path not in targets), targets[0]
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--checkpoint_path", required=True, help="checkpoint folder, output folder (its last checkpoint) or .pdparams file")
+    add("--model_file", required=True, help="file to write, NAME.safetensors")
+    add("--dtype", default="float32", choices=("float32", "float16", "bfloat16"), help="(default: %(default)s)")
+    add("--save_ema", action="store_true", help="the averaged weights (of a run with --ema_decay) instead of the last")
+    args = parser.parse_args(argv)
+    prepare()
+    from ldm.training.checkpoint import extract_unet
+
+    try:
+        source, target = source_and_target(args.checkpoint_path, args.model_file)
+        read = extract_unet(source, target, args.dtype, args.save_ema)
+    except (ValueError, OSError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 2
+    print(f"{read} -> {target} ({args.dtype}). Use it: python inference.py --prior_weights {target}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
