@@ -1,6 +1,7 @@
 """Preparing the process before Paddle is imported: threads, and warnings that say nothing to our users."""
 
 import contextlib
+import ctypes
 import io
 import logging
 import os
@@ -11,8 +12,38 @@ import warnings
 NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")
 
 
+def use_fast_matrix_products():
+    """On an AMD processor with AVX2, tell Paddle's MKL to use it.
+
+    The MKL inside Paddle's wheel is of 2020 or older and takes any processor that is not Intel's for one without AVX2:
+    float32 matrix products ran at a quarter of their speed. The variable is ignored by newer versions of MKL.
+    """
+    try:
+        with open("/proc/cpuinfo") as file:
+            processor = file.read(4096)
+    except OSError:
+        return
+    if "AuthenticAMD" in processor and " avx2 " in processor:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+
+
+def keep_freed_memory():
+    """Let glibc keep large freed blocks for the next tensor instead of returning them to the system at once.
+
+    Every activation is a new allocation in Paddle on a CPU; having the system clear its pages again each time cost
+    three to eight times what the element-wise operations themselves take. Peak memory stays the same.
+    """
+    mmap_max, trim_threshold, never = -4, -1, 2**31 - 1
+    with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tune
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(mmap_max, 0)
+        mallopt(trim_threshold, never)
+
+
 def prepare():
     """Use every core (Paddle's CPU kernels default to one thread; a value the user has set is kept), import quietly."""
+    use_fast_matrix_products()
+    keep_freed_memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(cores))
     for message in NOISE:

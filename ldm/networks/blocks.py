@@ -10,6 +10,7 @@ import paddle
 from paddle import nn
 
 from ldm.networks.attention import Attention2D
+from ldm.networks.broadcast import scale_and_shift
 from ldm.networks.linear import linear
 from ldm.networks.norms import GlobalResponseNorm, LayerNorm2D
 from ldm.networks.resample import Conv2D, resize, to_channels_last
@@ -94,7 +95,7 @@ class TimestepBlock(nn.Layer):
             for mapper, embedding in zip(mappers, conditioning.timesteps)
         )
         a, b = shift.unsqueeze([1, 2]).chunk(2, axis=-1)  # (B, 1, 1, C) each
-        return x * (1 + a) + b
+        return scale_and_shift(x, 1 + a, b)
 
 
 class AttnBlock(nn.Layer):

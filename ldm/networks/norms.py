@@ -1,9 +1,9 @@
 """Normalisations of the cascade, channels last, always computed in float32 (StableCascade release; ConvNeXt V2)."""
 
-import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.networks.broadcast import scale_and_shift, sum_over_image
 from ldm.networks.precision import float32_region
 
 
@@ -35,7 +35,7 @@ class GlobalResponseNorm(nn.Layer):
     def forward(self, x):
         with float32_region():
             wide = x.astype("float32")
-            response = paddle.sum(wide * wide, axis=[1, 2], keepdim=True).sqrt()  # (B, 1, 1, C)
+            response = sum_over_image(wide * wide).sqrt()  # (B, 1, 1, C)
             relative = response / (response.mean(axis=-1, keepdim=True) + 1e-6)
             scale = 1 + self.gamma.astype("float32") * relative
-            return (wide * scale + self.beta.astype("float32")).astype(x.dtype)
+            return scale_and_shift(wide, scale, self.beta.astype("float32")).astype(x.dtype)

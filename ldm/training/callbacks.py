@@ -27,29 +27,39 @@ class GradientNorm(TrainerCallback):
         return {**logs, "grad_norm": round(self.value, 6)} if self.value is not None and "loss" in logs else logs
 
 
-class PictureLog(TrainerCallback):
-    """Every `image_logging_steps` steps, two previews of one caption with fixed seeds, as PNG and in VisualDL."""
+class Look(TrainerCallback):
+    """At the start, every `image_logging_steps` steps and at the end: the loss on fixed noise, and a picture.
+
+    The step loss jumps with the noise levels drawn; `fixed_loss` is taken on the same samples, noise and times
+    throughout, and shows within a few steps whether anything is learned. Pictures are two previews of one caption with
+    fixed seeds, as PNG in `pictures/` and in VisualDL.
+    """
 
     SEEDS = 2
 
-    def __init__(self, model, caption: str, size: int, visualdl: VisualDLCallback = None):
-        self.model, self.caption, self.size, self.visualdl = model, caption, size, visualdl
+    def __init__(self, trainer, caption: str, size: int):
+        self.trainer, self.caption, self.size = trainer, caption, size
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if args.image_logging_steps and state.is_world_process_zero:
-            self.log(args, state.global_step)
+        self.look(args, state, due=True)
 
     def on_step_end(self, args, state, control, **kwargs):
         due = args.image_logging_steps and state.global_step % args.image_logging_steps == 0
-        if due and state.is_world_process_zero:
-            self.log(args, state.global_step)
+        self.look(args, state, due or state.global_step == state.max_steps)
 
-    def log(self, args, step: int):
-        images, _ = self.model.log_image(
+    def look(self, args, state, due):
+        if not (args.image_logging_steps and due and state.is_world_process_zero):
+            return
+        self.trainer.log({"fixed_loss": self.trainer.fixed_loss()})
+        self.picture(args, state.global_step)
+
+    def picture(self, args, step: int):
+        images, _ = self.trainer.model.log_image(
             self.caption, self.size, self.size, batch_size=self.SEEDS, seed=0, steps=args.num_inference_steps, progress=False
         )
         sheet = np.asarray(contact_sheet(list(images)))
         settings = {"caption": self.caption, "step": step, "seed": 0, "steps": args.num_inference_steps, "size": self.size}
         save_png(Path(args.output_dir) / "pictures" / f"step_{step:06d}.png", sheet, settings)
-        if self.visualdl is not None and self.visualdl.vdl_writer is not None:
-            self.visualdl.vdl_writer.add_image("preview", sheet, step)
+        for callback in self.trainer.callback_handler.callbacks:
+            if isinstance(callback, VisualDLCallback) and callback.vdl_writer is not None:
+                callback.vdl_writer.add_image("preview", sheet, step)

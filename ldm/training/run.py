@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 
 from paddlenlp.trainer import get_last_checkpoint
-from paddlenlp.trainer.integrations import VisualDLCallback
 
 from ldm.data.folder import ImageTextFolder
 from ldm.data.transforms import open_rgb
@@ -13,7 +12,7 @@ from ldm.images import check_writable
 from ldm.model_c import ModelC
 from ldm.sizes import MINIMUM, output_size_of_training
 from ldm.training.arguments import resolved
-from ldm.training.callbacks import PictureLog
+from ldm.training.callbacks import Look
 from ldm.training.collate import Collator
 from ldm.training.trainer import CascadeTrainer
 from ldm.weights.files import atomic_path
@@ -63,9 +62,7 @@ def build_trainer(model_args, data_args, args) -> CascadeTrainer:
         model, model_args, args=args, train_dataset=dataset, data_collator=Collator(tokenize)
     )
     output_size = max(MINIMUM, args.image_logging_size or output_size_of_training(data_args.resolution))
-    visualdl = next((c for c in trainer.callback_handler.callbacks if isinstance(c, VisualDLCallback)), None)
-    caption = args.image_logging_caption or dataset.captions[0]
-    trainer.add_callback(PictureLog(model, caption, output_size, visualdl))
+    trainer.add_callback(Look(trainer, args.image_logging_caption or dataset.captions[0], output_size))
     if args.should_save:
         save_options(args.output_dir, model_args, data_args, args)
     print(

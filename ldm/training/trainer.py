@@ -1,8 +1,11 @@
 """CascadeTrainer: PaddleNLP's Trainer around ModelC. It moves data and draws; the loss is ModelC's."""
 
+from dataclasses import replace
+
 import paddle
 from paddlenlp.trainer import Trainer
 
+from ldm.sizes import TRAINING_FACTOR
 from ldm.training.arguments import ModelArguments
 from ldm.training.callbacks import GradientNorm
 from ldm.training.checkpoint import save_unet_config
@@ -50,16 +53,32 @@ class CascadeTrainer(Trainer):
         return super().training_step(model, inputs, step_control)
 
     def compute_loss(self, model, inputs, return_outputs=False):
-        batch, indices = dict(inputs), inputs["index"].tolist()
-        del batch["index"]
         step, micro_step, seed = self.state.global_step, self._micro_step, self.args.seed
-        grid = [-(-side // 32) for side in batch["images"].shape[2:]]
-        latent_shape = (self.model.unet.c_in, *grid)
-        c = self.conditioning
-        draws = draw(seed, step, micro_step, indices, latent_shape, c.caption_dropout, c.image_conditioning)
+        batch, draws = self._draw(inputs, seed, step, micro_step)
         paddle.seed(dropout_seed(seed, step, micro_step, self.args.dataset_rank))
         loss = model(**batch, **vars(draws))
         return (loss, {"loss": loss}) if return_outputs else loss
+
+    def _draw(self, inputs, seed: int, step: int, micro_step: int):
+        """A collated batch -> (the model's data arguments, its random ones)."""
+        batch = {name: value for name, value in inputs.items() if name != "index"}
+        grid = [-(-side // TRAINING_FACTOR) for side in batch["images"].shape[2:]]
+        latent_shape, c = (self.model.unet.c_in, *grid), self.conditioning
+        indices = inputs["index"].tolist()
+        return batch, draw(seed, step, micro_step, indices, latent_shape, c.caption_dropout, c.image_conditioning)
+
+    @paddle.no_grad()
+    def fixed_loss(self, samples: int = 8) -> float:
+        """Loss on the first samples of the dataset with fixed noise, at times spread evenly over (0, 1), no dropout."""
+        count = min(samples, len(self.train_dataset))
+        times = (paddle.arange(count, dtype="float32") + 0.5) / count
+        total = 0.0
+        with self.model.evaluating(), self.autocast_smart_context_manager():
+            for index in range(count):
+                inputs = {k: paddle.to_tensor(v) for k, v in self.data_collator([self.train_dataset[index]]).items()}
+                batch, draws = self._draw(inputs, 0, 0, 0)
+                total += float(self.model(**batch, **vars(replace(draws, t=times[index : index + 1]))))
+        return total / count
 
     def log(self, logs, **options):
         """The Trainer's log with the gradient norm, for every reader: console, VisualDL, trainer_state.json."""

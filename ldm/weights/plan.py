@@ -17,7 +17,6 @@ class Move:
     paddle_key: str
     rule: Rule
     release_shape: tuple
-    paddle_shape: tuple
 
 
 def plan_conversion(source_shapes: dict, target_shapes: dict, rules, origin: str) -> list[Move]:
@@ -35,10 +34,10 @@ def plan_conversion(source_shapes: dict, target_shapes: dict, rules, origin: str
         if target not in target_shapes:
             extra.append(key)
             continue
-        got, want = rule.layout.shape_to_paddle(shape), tuple(target_shapes[target])
-        if got != want:
-            misshapen.append(f"{key} {tuple(shape)}, expected {rule.layout.shape_to_release(want)}")
-        moves.append(Move(key, target, rule, tuple(shape), want))
+        expected = rule.layout.shape_to_release(target_shapes[target])
+        if tuple(shape) != expected:
+            misshapen.append(f"{key} {tuple(shape)}, expected {expected}")
+        moves.append(Move(key, target, rule, expected))
     filled = {move.paddle_key for move in moves}
     missing = [key for key in target_shapes if key not in filled]
     report_mismatch(origin, missing, extra, misshapen)

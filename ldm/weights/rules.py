@@ -32,17 +32,8 @@ class Layout(Enum):
             tensor = _transposed(tensor)
         return tensor.reshape((*tensor.shape, 1, 1)) if self is Layout.CONV1X1 else tensor
 
-    def shape_to_paddle(self, shape) -> tuple:
-        """The same on a shape alone; a shape the layout cannot have is returned unchanged, to be reported."""
-        shape = tuple(shape)
-        if self is Layout.LINEAR and len(shape) == 2:
-            return shape[::-1]
-        if self is Layout.CONV1X1 and len(shape) == 4 and shape[2:] == (1, 1):
-            return shape[1::-1]
-        return shape
-
     def shape_to_release(self, shape) -> tuple:
-        """Our shape -> the release's."""
+        """The same on a shape alone."""
         shape = tuple(shape)
         if self is Layout.LINEAR:
             return shape[::-1]

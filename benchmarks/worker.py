@@ -1,0 +1,32 @@
+"""One side of a benchmark in a process of its own: reads commands from stdin, answers with one JSON line each.
+
+"run": one timed call -> {"seconds", "peak_gib"}; "output PATH": write the last output -> {}.
+"""
+
+import json
+import resource
+import sys
+import time
+
+import numpy as np
+from safetensors.numpy import save_file
+
+
+def serve(call, to_numpy, **facts):
+    """Answer commands until stdin closes. `call()` computes and returns the output; `facts` are told at the start."""
+    answer(ready=True, **facts)
+    output = None
+    for line in sys.stdin:
+        command, *rest = line.split()
+        if command == "run":
+            start = time.perf_counter()
+            output = call()
+            seconds = time.perf_counter() - start
+            answer(seconds=seconds, peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+        elif command == "output":
+            save_file({"output": np.ascontiguousarray(to_numpy(output))}, rest[0])
+            answer()
+
+
+def answer(**content):
+    print(json.dumps(content), flush=True)
