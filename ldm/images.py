@@ -7,7 +7,7 @@ from pathlib import Path
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ldm.weights.files import atomic_path
+from ldm.atomic import atomic_path
 
 SETTINGS_KEY = "stable_cascade"
 

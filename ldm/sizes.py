@@ -34,7 +34,7 @@ def image_size_of_grid(rows: int, columns: int) -> tuple[int, int]:
 
 def output_size_of_training(resolution: int) -> int:
     """Training crops of `resolution` pixels teach the prior what it generates at this output size."""
-    return round(resolution * PRIOR_FACTOR / TRAINING_FACTOR)
+    return int(resolution * PRIOR_FACTOR / TRAINING_FACTOR)  # rounded up it would need one cell more than was trained
 
 
 def centre_crop(images, height: int, width: int):

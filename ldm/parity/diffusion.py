@@ -9,7 +9,7 @@ from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.loss import AdaptiveWeight, p2_weight
 from ldm.diffusion.noise import RecordedNoise
 from ldm.diffusion.objective import noise_prediction_objective
-from ldm.diffusion.samplers import SAMPLERS
+from ldm.diffusion.samplers import SAMPLERS, levels_at
 from ldm.diffusion.sampling import SamplingSettings, sample
 from ldm.diffusion.schedule import CosineSchedule, alpha_sigma, diffuse, undiffuse
 from ldm.networks.stage_c import StageC
@@ -51,13 +51,15 @@ def _forward_process(record: Record):
     schedule, x0, epsilon = CosineSchedule(), record.tensor("in.diffuse.x0"), record.tensor("in.diffuse.epsilon")
     log_snr = schedule.log_snr(record.tensor("in.diffuse.t"))
     noised = diffuse(x0, epsilon, log_snr)
+    clean = undiffuse(noised, epsilon, log_snr)
+    alpha, sigma = levels_at(log_snr, noised)
     ours = {
         "diffuse.log_snr": log_snr,
         "diffuse.noise_cond": schedule.noise_condition(log_snr),
         "diffuse.loss_weight": p2_weight(log_snr),
         "diffuse.noised": noised,
-        "undiffuse.x0": undiffuse(noised, epsilon, log_snr),
-        "undiffuse.epsilon": epsilon,
+        "undiffuse.x0": clean,
+        "undiffuse.epsilon": (noised - alpha * clean) / sigma,  # what x0 and the level imply
     }
     for case, value in ours.items():
         yield Check(case, relative_error(value, record.array(f"out.{case}")), FORWARD)

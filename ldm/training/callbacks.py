@@ -41,16 +41,18 @@ class Look(TrainerCallback):
         self.trainer, self.caption, self.size = trainer, caption, size
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.look(args, state, due=True)
+        self.look(args, state, control, due=True)
 
     def on_step_end(self, args, state, control, **kwargs):
         due = args.image_logging_steps and state.global_step % args.image_logging_steps == 0
-        self.look(args, state, due or state.global_step == state.max_steps)
+        self.look(args, state, control, due or state.global_step == state.max_steps)
 
-    def look(self, args, state, due):
+    def look(self, args, state, control, due):
         if not (args.image_logging_steps and due and state.is_world_process_zero):
             return
+        should_log = control.should_log
         self.trainer.log({"fixed_loss": self.trainer.fixed_loss()})
+        control.should_log = should_log  # logging resets it, and the step's own entry would be lost
         self.picture(args, state.global_step)
 
     def picture(self, args, step: int):

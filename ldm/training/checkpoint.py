@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
+from ldm.atomic import atomic_path
 from ldm.networks.variants import variant_config
 from ldm.release import build_unfilled
 from ldm.weights.convert import network_shapes, write_state
 from ldm.weights.detect import TELLING_KEYS
-from ldm.weights.files import TensorFile, atomic_path
+from ldm.weights.files import TensorFile
 from ldm.weights.pickles import read_pdparams
 from ldm.weights.plan import report_mismatch
 

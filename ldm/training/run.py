@@ -6,6 +6,7 @@ from pathlib import Path
 
 from paddlenlp.trainer import get_last_checkpoint
 
+from ldm.atomic import atomic_path
 from ldm.data.folder import ImageTextFolder
 from ldm.data.transforms import open_rgb
 from ldm.images import check_writable
@@ -15,7 +16,6 @@ from ldm.training.arguments import resolved
 from ldm.training.callbacks import Look
 from ldm.training.collate import Collator
 from ldm.training.trainer import CascadeTrainer
-from ldm.weights.files import atomic_path
 
 
 def find_checkpoint(args):

@@ -81,8 +81,13 @@ class CascadeTrainer(Trainer):
         return total / count
 
     def log(self, logs, **options):
-        """The Trainer's log with the gradient norm, for every reader: console, VisualDL, trainer_state.json."""
-        super().log(self.gradient_norm.added_to(logs), **options)
+        """The Trainer's log with the gradient norm, for every reader; kept in trainer_state.json.
+
+        PaddleNLP empties the history at each entry. Its `progress_or_epoch` is the share of the run that is done.
+        """
+        history, entry = self.state.log_history, self.gradient_norm.added_to(logs)
+        super().log(entry, **options)
+        self.state.log_history = [*history, {**entry, "global_step": self.state.global_step}]
 
     # Checkpoints ------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,14 @@
-"""Safetensors files: validated opening, one tensor at a time in and out, atomic replacement."""
+"""Safetensors files: validated opening, one tensor at a time in and out."""
 
 import json
-import os
 import struct
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import paddle
 from safetensors import SafetensorError, safe_open
+
+from ldm.atomic import atomic_path
 
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I64": "int64", "I32": "int32"}
 NAMES = {ours: theirs for theirs, ours in DTYPES.items()}
@@ -60,22 +59,6 @@ class TensorFile:
         """One tensor as numpy; bfloat16, which numpy lacks, comes as float32."""
         tensor = self.read(key)
         return (tensor.astype("float32") if tensor.dtype == paddle.bfloat16 else tensor).numpy()
-
-
-@contextmanager
-def atomic_path(path):
-    """A temporary path in the same folder that replaces `path` only if the block succeeds; otherwise it is removed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
-    os.chmod(temporary, 0o644)
-    try:
-        yield Path(temporary)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
 
 
 def write_tensors(path, entries, metadata: dict):

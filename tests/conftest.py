@@ -1,0 +1,49 @@
+"""What every test shares: the project importable without installation, the `slow` marker, a rule-filled release."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+for folder in (ROOT / "scripts", ROOT / "tests", ROOT):  # the root first: `import ldm`, `import config`, `import inference`
+    if str(folder) not in sys.path:
+        sys.path.insert(0, str(folder))
+
+from ldm.runtime import prepare  # noqa: E402
+
+prepare()
+
+
+def pytest_addoption(parser):
+    parser.addoption("--run-slow", action="store_true", help="also run tests that need minutes or many gigabytes")
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "slow: needs minutes or many gigabytes of memory; runs with --run-slow only")
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("--run-slow"):
+        return
+    for item in items:
+        if "slow" in item.keywords:
+            item.add_marker(pytest.mark.skip(reason="slow: give --run-slow to run it"))
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    """The same random weights and inputs in every run, whichever tests are selected."""
+    import paddle
+
+    paddle.seed(0)
+
+
+@pytest.fixture(scope="session")
+def rule_release(tmp_path_factory):
+    """The folder of a small release with rule-filled weights. Shared: read it, never write into it."""
+    from ldm.rule_release import write_rule_release
+
+    folder = tmp_path_factory.mktemp("rule_release")
+    write_rule_release(folder)
+    return folder

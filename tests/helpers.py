@@ -1,0 +1,31 @@
+"""Small things several tests need."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+ROOT = Path(__file__).resolve().parent.parent
+REFERENCE = ROOT / "tests" / "reference"
+
+
+def array(x, dtype="float64") -> np.ndarray:
+    """A tensor or anything array-like as numpy."""
+    return np.asarray(x.numpy() if isinstance(x, paddle.Tensor) else x, dtype)
+
+
+def distance(ours, expected) -> float:
+    """||ours - expected|| / ||expected|| in float64; shapes must agree."""
+    ours, expected = array(ours), array(expected)
+    assert ours.shape == expected.shape
+    return float(np.linalg.norm(ours - expected) / np.linalg.norm(expected))
+
+
+def run_python(code: str, *arguments) -> str:
+    """Run `code` in a fresh interpreter in the project's root; its standard output."""
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -1,0 +1,150 @@
+"""inference.py as users call it: files, names, metadata, captions from files, and each bad input's own error."""
+
+import os
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import inference
+from ldm.images import read_settings
+from ldm.weights.files import TensorFile
+
+QUICK = ["--height", "300", "--width", "260", "--steps", "2", "--decoder_steps", "1"]
+
+
+def run(capsys, release, output, *flags):
+    """Exit code and error text of one call."""
+    code = inference.main(["--weights", str(release), "--output_dir", str(output), *QUICK, *flags])
+    return code, capsys.readouterr().err
+
+
+def test_images_are_numbered_sized_and_self_describing(capsys, rule_release, tmp_path):
+    captions = tmp_path / "captions.txt"
+    captions.write_text("a red fox\n\na lighthouse, café\n", encoding="utf-8")
+    code, _ = run(capsys, rule_release, tmp_path / "out", "--caption", str(captions), "a boat", "--batch_size", "2", "--seed", "5")
+    assert code == 0
+    files = sorted((tmp_path / "out").iterdir())
+    assert [file.name for file in files] == [f"result_{i}.png" for i in range(6)]
+    for index, file in enumerate(files):
+        with Image.open(file) as image:
+            assert image.size == (260, 300)
+        settings = read_settings(file)
+        assert settings["caption"] == ["a red fox", "a lighthouse, café", "a boat"][index // 2]
+        assert settings["seed"] == 5 + index % 2 and settings["steps"] == 2 and settings["height"] == 300
+
+
+def test_an_image_is_made_again_from_its_metadata(capsys, rule_release, tmp_path):
+    run(capsys, rule_release, tmp_path / "batch", "--caption", "a fox", "--batch_size", "2", "--seed", "3")
+    settings = read_settings(tmp_path / "batch" / "result_1.png")
+    run(capsys, rule_release, tmp_path / "single", "--caption", settings["caption"], "--seed", str(settings["seed"]))
+    batch, single = (np.asarray(Image.open(tmp_path / name), np.int16) for name in ("batch/result_1.png", "single/result_0.png"))
+    # A batch of another size may round the last bit of float32 differently: at most one step of a byte
+    assert np.abs(batch - single).max() <= 1
+    other = np.asarray(Image.open(tmp_path / "batch" / "result_0.png"), np.int16)
+    assert np.abs(other - batch).mean() > 5
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        (["--batch_size", "0"], "batch_size must be at least 1"),
+        (["--height", "200"], "height 200 is below the minimum of 256"),
+        (["--width", "255"], "width 255 is below the minimum"),
+        (["--steps", "0"], "steps must be at least 1"),
+        (["--decoder_steps", "-1"], "decoder_steps must be at least 1"),
+        (["--seed", "-1"], "seed must not be negative"),
+        (["--dtype", "float16"], "float16 needs a GPU"),
+        (["--dtype", "bfloat16"], "bfloat16 needs a GPU"),
+        (["--caption", "missing.txt"], "missing.txt does not exist"),
+        (["--prior_weights", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+        (["--weights", "no/such/folder"], "no/such/folder does not exist"),
+    ],
+)
+def test_refused_options(capsys, rule_release, tmp_path, flags, message):
+    code, error = run(capsys, rule_release, tmp_path / "out", "--caption", "x", *flags)
+    assert code == 2 and message in error
+    assert error.startswith("inference.py: ") and "Traceback" not in error
+    assert not list((tmp_path / "out").glob("*")) if (tmp_path / "out").exists() else True
+
+
+def test_empty_caption_file(capsys, rule_release, tmp_path):
+    (tmp_path / "empty.txt").write_text("\n \n")
+    code, error = run(capsys, rule_release, tmp_path, "--caption", str(tmp_path / "empty.txt"))
+    assert code == 2 and "empty.txt is empty" in error
+
+
+def test_output_that_cannot_be_written(capsys, rule_release, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    code, error = run(capsys, rule_release, tmp_path / "file", "--caption", "x")
+    assert code == 2 and "Cannot write to the output folder" in error and "--output_dir" in error
+
+
+def broken_release(rule_release, folder, name, change):
+    """A copy of the release (links where unchanged) with one file rewritten by `change(bytes)`."""
+    folder.mkdir()
+    for entry in rule_release.iterdir():
+        os.symlink(entry, folder / entry.name)
+    content = (rule_release / name).read_bytes()
+    (folder / name).unlink()
+    (folder / name).write_bytes(change(content))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("stage_c_lite.safetensors", lambda content: content[: len(content) // 2], "not a complete safetensors file"),
+        ("stage_c_lite.safetensors", lambda content: b"PK\x03\x04 something else", "not a complete safetensors file"),
+        ("stage_a.safetensors", lambda content: content[:-8], "not a complete safetensors file"),
+    ],
+)
+def test_damaged_files(capsys, rule_release, tmp_path, name, change, message):
+    release = broken_release(rule_release, tmp_path / "release", name, change)
+    code, error = run(capsys, release, tmp_path / "out", "--caption", "x")
+    assert code == 2 and message in error and name in error
+
+
+def test_the_wrong_network_in_a_file(capsys, rule_release, tmp_path):
+    other = (rule_release / "stage_b_lite.safetensors").read_bytes()
+    release = broken_release(rule_release, tmp_path / "release", "stage_c_lite.safetensors", lambda content: other)
+    code, error = run(capsys, release, tmp_path / "out", "--caption", "x")
+    assert code == 2 and "stage_c_lite.safetensors holds stage_b, not stage_c" in error
+
+
+def test_a_missing_file_is_named(capsys, rule_release, tmp_path):
+    release = broken_release(rule_release, tmp_path / "release", "stage_c_lite.safetensors", lambda content: content)
+    (release / "stage_c_lite.safetensors").unlink()
+    code, error = run(capsys, release, tmp_path / "out", "--caption", "x")
+    assert code == 2 and "stage_c_lite.safetensors" in error and "version 1B" in error
+
+
+def test_nan_latents_are_an_error_not_a_black_image(capsys, rule_release, tmp_path):
+    """Weights with one infinity: the error names the stage, and no picture is written."""
+    from ldm.release import load_network, network_config
+    from ldm.weights.convert import save_weights
+
+    source = rule_release / "stage_c_lite.safetensors"
+    network = load_network(source, "stage_c")
+    network.clf[1].bias.set_value(network.clf[1].bias * float("inf"))
+    damaged = tmp_path / "damaged.safetensors"
+    save_weights(network, damaged, "stage_c", config=network_config(source, "stage_c"))
+    with TensorFile(damaged) as file:
+        assert not np.isfinite(file.read_numpy("clf.1.bias")).all()
+    code, error = run(capsys, rule_release, tmp_path / "out", "--caption", "x", "--prior_weights", str(damaged))
+    assert code == 2 and "Stage C, step 1 of 2: the latent is not finite" in error
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_a_converted_release_gives_the_same_image(capsys, rule_release, tmp_path):
+    import convert_other_weight
+    import convert_unet_weight
+
+    for script in (convert_unet_weight, convert_other_weight):
+        assert script.main(["--input", str(rule_release), "--output", str(tmp_path / "converted")]) == 0
+    for name, release in (("official", rule_release), ("paddle", tmp_path / "converted")):
+        assert run(capsys, release, tmp_path / name, "--caption", "a fox")[0] == 0
+    images = [np.asarray(Image.open(tmp_path / name / "result_0.png")) for name in ("official", "paddle")]
+    assert np.array_equal(*images)
+    shutil.rmtree(tmp_path / "converted")

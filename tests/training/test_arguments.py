@@ -1,0 +1,58 @@
+"""The training command line: documented flags are accepted, what cannot be honoured is refused with the remedy."""
+
+import subprocess
+import sys
+
+import pytest
+
+from helpers import ROOT
+from ldm.training.arguments import parse_arguments
+
+BASE = ["--output_dir", "out", "--do_train"]
+
+
+def test_documented_flags_arrive():
+    flags = (
+        "--dataset_path d --per_device_train_batch_size 3 --gradient_accumulation_steps 2 --learning_rate 2e-5 "
+        "--resolution 512 --weight_decay 0.1 --max_grad_norm 0.5 --max_steps 7 --lr_scheduler_type cosine --warmup_steps 3 "
+        "--image_logging_steps 5 --logging_steps 2 --save_steps 4 --save_total_limit 1 --seed 9 --dataloader_num_workers 2 "
+        "--num_inference_steps 6 --model_max_length 50 --fp16_opt_level O2"
+    )
+    model, data, training = parse_arguments(BASE + flags.split())
+    assert (data.dataset_path, data.resolution, model.model_max_length) == ("d", 512, 50)
+    expected = dict(
+        per_device_train_batch_size=3, gradient_accumulation_steps=2, learning_rate=2e-5, weight_decay=0.1, max_grad_norm=0.5,
+        max_steps=7, warmup_steps=3, image_logging_steps=5, logging_steps=2, save_steps=4, save_total_limit=1, seed=9,
+        dataloader_num_workers=2, num_inference_steps=6, fp16_opt_level="O2", do_train=True,
+    )  # fmt: skip
+    assert {name: getattr(training, name) for name in expected} == expected
+    assert training.lr_scheduler_type.value == "cosine"
+
+
+@pytest.mark.parametrize(
+    "flags, message",
+    [
+        ("--fp16 True", "--fp16 needs a GPU"),
+        ("--bf16 True", "--bf16 needs a GPU"),
+        ("--fp16_opt_level O3", "O1 or O2"),
+        ("--per_device_train_batch_size 0", "per_device_train_batch_size must be at least 1"),
+        ("--gradient_accumulation_steps 0", "gradient_accumulation_steps must be at least 1"),
+        ("--lr_scheduler_type constant --warmup_steps 5", "constant_with_warmup"),
+        ("--resolution 100", "multiple of 32"),
+        ("--resolution 32", "at least 64"),
+        ("--caption_dropout 1.5", "between 0 and 1"),
+        ("--ema_decay 1", "ema_decay"),
+        ("--num_inference_steps 0", "num_inference_steps"),
+        ("--do_eval", "do_eval"),
+    ],
+)
+def test_refused_flags(flags, message):
+    with pytest.raises(ValueError, match=message):
+        parse_arguments(BASE + flags.split())
+
+
+def test_unknown_flags_are_refused():
+    command = [sys.executable, "train_stage_c_trainer.py", *BASE, "--learning_rat", "1", "--no_such_flag"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode != 0 and "no_such_flag" in done.stderr
+    assert "Traceback" not in done.stderr.splitlines()[-1]
