@@ -8,15 +8,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ldm.parity.suite import check_file, record_files  # noqa: E402
+from ldm.runtime import prepare  # noqa: E402
 
 
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", default=ROOT / "tests" / "reference", help="default: %(default)s")
     parser.add_argument("--no_full_size", action="store_true", help="leave out full_*: they need up to 20 GiB of memory")
+    parser.add_argument("--plot", metavar="PNG", help="also draw the errors and their bounds")
     parser.add_argument("--strict", action="store_true", help='count "not yet" as a miss')
     args = parser.parse_args(argv)
+    prepare()
+    from ldm.parity.plot import plot_rows
+    from ldm.parity.suite import check_file, record_files
+
     try:
         files = record_files(args.folder, not args.no_full_size)
     except FileNotFoundError as error:
@@ -24,17 +29,19 @@ def main(argv=None) -> int:
 
     print(f"{'file':22} {'case':52} {'error':>9} {'bound':>7}  verdict")
     accepted = {"ok"} if args.strict else {"ok", "not yet"}
-    misses = total = 0
+    misses, rows = 0, []
     for path in files:
         for row in check_file(path):
-            total += 1
+            rows.append(row)
             misses += row.verdict not in accepted
             if row.check is not None:
                 numbers = f"{row.check.case[:52]:52} {row.check.error:9.1e} {row.check.bound:7.0e}"
             else:
                 numbers = f"{row.note:70}"
             print(f"{row.file[:22]:22} {numbers}  {row.verdict}", flush=True)
-    print(f"{total - misses} of {total} rows passed" + (f", {misses} did not" if misses else ""))
+    if args.plot:
+        plot_rows(rows, args.plot)
+    print(f"{len(rows) - misses} of {len(rows)} rows passed" + (f", {misses} did not" if misses else ""))
     return 1 if misses else 0
 
 

@@ -1,0 +1,65 @@
+"""The ten shapes as outlines in the box [-1/2, 1/2]^2 (y down), and their masks in pixels."""
+
+import math
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SUPERSAMPLING = 4  # grid points per pixel and axis
+
+
+def _arc(start: float, stop: float, radius: float = 1.0, centre: float = 0.0, steps: int = 64) -> list:
+    """Points of a circle around (centre, 0); angles in degrees, clockwise on the screen."""
+    angles = np.radians(np.linspace(start, stop, steps))
+    return list(zip(centre + radius * np.cos(angles), radius * np.sin(angles)))
+
+
+def _star() -> list:
+    radii = [1.0, 0.42] * 5
+    angles = [math.radians(36 * index - 90) for index in range(10)]
+    return [(radius * math.cos(angle), radius * math.sin(angle)) for radius, angle in zip(radii, angles)]
+
+
+def _heart() -> list:
+    t = np.linspace(0, 2 * math.pi, 96, endpoint=False)
+    return list(zip(16 * np.sin(t) ** 3, -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))))
+
+
+def _crescent() -> list:
+    """A disc without a second disc: both circles pass through the points at 50 degrees."""
+    tip = math.radians(50)
+    centre = 0.55
+    radius = math.hypot(math.cos(tip) - centre, math.sin(tip))
+    inner = math.degrees(math.atan2(math.sin(tip), math.cos(tip) - centre))
+    return _arc(50, 310) + _arc(360 - inner, inner, radius, centre)
+
+
+def _fitted(*outlines) -> tuple:
+    """Outlines moved and scaled together: the first one's box is centred and its longer side is 1."""
+    low, high = np.min(outlines[0], axis=0), np.max(outlines[0], axis=0)
+    return tuple((np.array(outline, np.float64) - (low + high) / 2) / (high - low).max() for outline in outlines)
+
+
+# Each: the outline to fill, then outlines to cut out again
+OUTLINES = {
+    "circle": _fitted(_arc(0, 360)),
+    "square": _fitted([(-1, -1), (1, -1), (1, 1), (-1, 1)]),
+    "triangle": _fitted([(0, -math.sqrt(3)), (1, 0), (-1, 0)]),
+    "star": _fitted(_star()),
+    "ring": _fitted(_arc(0, 360), _arc(0, 360, 0.55)),
+    "cross": _fitted([(1, 1), (1, 3), (-1, 3), (-1, 1), (-3, 1), (-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1), (3, 1)]),
+    "heart": _fitted(_heart()),
+    "diamond": _fitted([(0, -1), (0.72, 0), (0, 1), (-0.72, 0)]),
+    "crescent": _fitted(_crescent()),
+    "arrow": _fitted([(-1, -0.3), (0.1, -0.3), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.3), (-1, 0.3)]),
+}
+
+
+def coverage(shape: str, extent: float, x: float, y: float, width: int, height: int) -> np.ndarray:
+    """How much of each pixel a shape covers, uint8 (height, width): longer side `extent`, box centred at (x, y), in pixels."""
+    canvas = Image.new("L", (width * SUPERSAMPLING, height * SUPERSAMPLING), 0)
+    draw = ImageDraw.Draw(canvas)
+    for outline, value in zip(OUTLINES[shape], (255, 0)):
+        points = (outline * extent + (x, y)) * SUPERSAMPLING - 0.5  # to the coordinates of pixel centres
+        draw.polygon([tuple(point) for point in points.tolist()], fill=value)
+    return np.asarray(canvas.reduce(SUPERSAMPLING))
