@@ -3,6 +3,8 @@
 import numpy as np
 import paddle
 
+from ldm.diffusion.linspace import linspace
+
 
 def epsilon_loss(prediction, epsilon):
     """Mean squared error per sample, float32: (B, C, H, W) twice -> (B,)."""
@@ -25,13 +27,7 @@ class AdaptiveWeight:
     """
 
     def __init__(self, buckets=300, log_snr_range=(-10.0, 10.0), weight_range=(1e-7, 1e7), decay=0.99):
-        # The release's linspace: computed from both ends in float32, as torch does
-        low, high = np.float32(log_snr_range[0]), np.float32(log_snr_range[1])
-        edges = buckets - 1
-        step = np.float32((high - low) / np.float32(edges - 1))
-        index = np.arange(edges, dtype=np.float32)
-        from_end = high - step * (np.float32(edges - 1) - index)
-        self.edges = np.where(index < edges // 2, low + step * index, from_end).astype(np.float32)
+        self.edges = linspace(*log_snr_range, buckets - 1)
         self.losses = np.ones(buckets, np.float32)
         self.weight_range, self.decay = weight_range, np.float32(decay)
 

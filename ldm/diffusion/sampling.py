@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import paddle
 
 from ldm.diffusion.guidance import Guidance, guide
+from ldm.diffusion.linspace import linspace
 from ldm.diffusion.samplers import find_sampler, levels_at
 from ldm.diffusion.schedule import CosineSchedule, undiffuse
 
@@ -45,7 +46,7 @@ def sample(model, conditions: dict, unconditional: dict, shape, noise, settings:
     Conditions and predictions are float32 here whatever the model computes in.
     """
     step_fn, schedule = find_sampler(settings.sampler), settings.schedule
-    times = paddle.linspace(settings.t_start, settings.t_end, settings.num_steps + 1)
+    times = paddle.to_tensor(linspace(settings.t_start, settings.t_end, settings.num_steps + 1))
     log_snrs = schedule.log_snr(times)
     x = noise.normal(shape) if x_init is None else x_init
     batch = x.shape[0]

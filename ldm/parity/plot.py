@@ -23,7 +23,7 @@ def plot_rows(rows, path):
     axes.set_xscale("log")
     axes.set_xlim(5e-10, 3e-4)
     axes.set_ylim(len(rows) - 0.5, -0.5)
-    axes.set_yticks(range(len(rows)), [f"{row.file}: {row.check.case}"[:58] for row in rows], fontsize=7)
+    axes.set_yticks(range(len(rows)), [f"{row.file}: {row.check.case}"[:48] for row in rows], fontsize=7)
     axes.set_xlabel("relative error against the reference release (dot) and its bound (bar); 1e-9: exact")
     passed = sum(row.check.passed for row in rows)
     axes.set_title(f"{passed} of {len(rows)} cases within their bound", fontsize=10)

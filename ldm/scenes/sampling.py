@@ -1,0 +1,91 @@
+"""Random scenes of two splits: training never shows certain combinations, every test scene holds at least one of them."""
+
+import hashlib
+from functools import lru_cache
+
+import numpy as np
+
+from ldm.scenes.palette import COLOURS, LAB, distance, to_lab
+from ldm.scenes.render import background_colours
+from ldm.scenes.scene import DIRECTIONS, POSITIONS, RELATIONS, SIZES, Background, Item, Scene
+from ldm.scenes.shapes import OUTLINES
+
+SPLITS = ("train", "test")
+HELD_OUT_ONE_IN = 10  # of the combinations of each kind
+SALT = "148290"  # of the hash: one of those that take no more than two combinations from any shape or colour
+MIN_CONTRAST = 40.0  # L*a*b* distance of an object to every colour of its background
+MIN_FADE = 60.0  # L*a*b* distance of a gradient's two colours
+FLAT_SHARE = 0.6  # of the backgrounds
+
+
+@lru_cache(maxsize=None)
+def is_held_out(*combination: str) -> bool:
+    """Whether a combination is kept from training: a fixed hash of its words, the same on every machine."""
+    digest = hashlib.sha256(" ".join((SALT, *combination)).encode()).digest()
+    return int.from_bytes(digest[:8], "big") % HELD_OUT_ONE_IN == 0
+
+
+def combinations(scene: Scene) -> set[tuple]:
+    """Everything of a scene that may be held out: (shape, colour), (colour, background), (shape, relation, shape).
+
+    "A right of B" is the same combination as "B left of A", since it is the same picture.
+    """
+    direction, colours = scene.background.direction or "flat", scene.background.colours
+    found = {("item", item.colour, item.shape) for item in scene.items}
+    found |= {("background", item.colour, direction, *colours) for item in scene.items}
+    if len(scene.items) == 2:
+        first, second = (item.shape for item in scene.items)
+        relation = scene.place
+        if relation in ("right of", "below"):
+            first, relation, second = second, RELATIONS[relation], first
+        found.add(("relation", first, relation, second))
+    return found
+
+
+def held_out(scene: Scene) -> set[tuple]:
+    """The combinations of a scene that training never shows; empty for a training scene."""
+    return {combination for combination in combinations(scene) if is_held_out(*combination)}
+
+
+@lru_cache(maxsize=None)
+def contrast(colour: str, background: Background) -> float:
+    """The least seen difference of a colour to any colour of the background."""
+    return float(np.linalg.norm(to_lab(background_colours(background, 33)) - LAB[colour], axis=1).min())
+
+
+def _choice(rng, values):
+    return values[int(rng.integers(len(values)))]
+
+
+def _draw_item(rng) -> Item:
+    return Item(_choice(rng, tuple(OUTLINES)), _choice(rng, tuple(COLOURS)), _choice(rng, tuple(SIZES)))
+
+
+def _draw_background(rng) -> Background:
+    while True:
+        first, second = (_choice(rng, tuple(COLOURS)) for _ in range(2))
+        if rng.random() < FLAT_SHARE:
+            return Background((first,))
+        if distance(first, second) >= MIN_FADE:
+            return Background((first, second), _choice(rng, DIRECTIONS))
+
+
+def _draw_scene(rng, count: int) -> Scene:
+    while True:
+        items = tuple(_draw_item(rng) for _ in range(count))
+        background = _draw_background(rng)
+        looks = {(item.shape, item.colour) for item in items}  # two objects differ in one of these: else "left of" says little
+        if len(looks) == count and all(contrast(item.colour, background) >= MIN_CONTRAST for item in items):
+            place = _choice(rng, POSITIONS if count == 1 else tuple(RELATIONS))
+            return Scene(items, place, background, int(rng.integers(2**31)))
+
+
+def sample_scene(rng: np.random.Generator, split: str) -> Scene:
+    """A random scene of a split, half of them with two objects."""
+    if split not in SPLITS:
+        raise ValueError(f"split {split!r} is unknown: one of {', '.join(SPLITS)}.")
+    count = int(rng.integers(1, 3))
+    while True:
+        scene = _draw_scene(rng, count)
+        if bool(held_out(scene)) == (split == "test"):
+            return scene
