@@ -11,8 +11,9 @@ from ldm.scenes.shapes import OUTLINES, coverage
 GRID = 32  # pixels of the normalised object's longer side
 BORDER = 4  # pixels around it, for what blur and a wrong box push out
 SIDE = GRID + 2 * BORDER
-SCALES = (0.92, 1.0, 1.08)
+SCALES = (0.92, 1.0, 1.08, 1.2)  # of the object in its box; a blurred star loses its tips: its box is too small
 BLURS = (0.0, 1.0, 2.0)  # in grid pixels
+LIKE = 0.6  # overlap below which an object is none of the shapes; renders blurred by 1.5 pixels stay above 0.7
 
 
 @lru_cache(maxsize=None)
@@ -29,7 +30,7 @@ def _templates() -> tuple[list, np.ndarray]:
 
 
 def best_shape(alpha: np.ndarray, box: tuple) -> tuple[str, float]:
-    """The most similar shape and its soft intersection over union. alpha: coverage (H, W) in [0, 1]; box: x, y, extent in pixels."""
+    """The most similar shape and their soft intersection over union. alpha: coverage (H, W) in [0, 1]; box: x, y, extent in pixels."""
     x, y, extent = box
     half = extent / 2 * SIDE / GRID
     patch = Image.fromarray(alpha.astype(np.float32)).transform(

@@ -5,22 +5,23 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from ldm.scenes.matching import best_shape, extent_of
+from ldm.scenes.matching import LIKE, best_shape, extent_of
 from ldm.scenes.palette import nearest, to_lab
 from ldm.scenes.scene import COLUMNS, ROWS, SIZES, Background
 from ldm.scenes.segmentation import fit_background, foreground, paint_background, regions
 
 SIDE = 128  # pictures are read at this size
 FLAT = 25.0  # L*a*b* distance of the ends below which a background is flat
-FEWEST_CORE = 12  # pixels an object's colour is taken from, if it has that many away from its edge
+EDGE = 4  # pixels that blur, and the smoothing of the segmentation, may have mixed with the background
+FEWEST_CORE = 12  # pixels that an object's colour is taken from at least
 THIRDS = (0.39, 0.61)  # between the centres that layout.py draws for left, middle and right
 
 
 @dataclass(frozen=True)
 class Sighting:
-    """One object as seen; x, y, extent as fractions of the picture's side; likeness: overlap with its shape's template."""
+    """One object as seen; x, y, extent as fractions of the picture's side; likeness: overlap with the most similar shape."""
 
-    shape: str
+    shape: str | None  # None if the object resembles none
     colour: str
     size: str
     x: float
@@ -69,11 +70,15 @@ def _name_background(plane: np.ndarray) -> Background:
 
 
 def _core(region: np.ndarray) -> np.ndarray:
-    """The pixels of a region whose eight neighbours belong to it, or all if those are few."""
-    padded = np.pad(region, 1)
+    """A region without its edge: up to EDGE pixels peeled off, as long as enough pixels remain."""
     height, width = region.shape
-    core = np.logical_and.reduce([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
-    return core if core.sum() >= FEWEST_CORE else region
+    for _ in range(EDGE):
+        padded = np.pad(region, 1)
+        peeled = np.logical_and.reduce([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
+        if peeled.sum() < FEWEST_CORE:
+            break
+        region = peeled
+    return region
 
 
 def _sight(pixels: np.ndarray, background: np.ndarray, region: np.ndarray) -> Sighting:
@@ -95,7 +100,7 @@ def _sight(pixels: np.ndarray, background: np.ndarray, region: np.ndarray) -> Si
     # Shape and size
     shape, likeness = best_shape(alpha, (x, y, max(right - left, bottom - top)))
     extent = extent_of(shape, alpha.sum()) / SIDE
-    return Sighting(shape, nearest(colour), size_word(extent), x / SIDE, y / SIDE, extent, likeness)
+    return Sighting(shape if likeness >= LIKE else None, nearest(colour), size_word(extent), x / SIDE, y / SIDE, extent, likeness)
 
 
 def read(image: np.ndarray) -> Reading:
