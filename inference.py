@@ -12,7 +12,13 @@ from ldm.runtime import prepare
 def parse(argv=None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
-    add("--caption", nargs="+", action="extend", required=True, help="one or several texts, or .txt files of one text a line")
+    add(
+        "--caption",
+        nargs="+",
+        action="extend",
+        required=True,
+        help="one or several texts, or .txt files of one text a line",
+    )
     add("--batch_size", type=int, default=1, help="images per caption; image i uses seed + i")
     add("--seed", type=int, default=0, help="the same seed gives the same image")
     add("--height", type=int, default=1024, help="pixels, at least 256")
@@ -22,7 +28,11 @@ def parse(argv=None) -> argparse.Namespace:
     add("--decoder_steps", type=int, default=10, help="steps of the decoder")
     add("--decoder_cfg", type=float, default=1.1, help="guidance of the decoder; 1 switches it off")
     add("--weights", default=config.WEIGHTS_PATH, help="folder of the release, official or converted")
-    add("--prior_weights", default=None, help="a fine-tuned prior (scripts/extract_unet_weights.py) instead of the release's")
+    add(
+        "--prior_weights",
+        default=None,
+        help="a fine-tuned prior (scripts/extract_unet_weights.py) instead of the release's",
+    )
     add("--output_dir", default=".", help="folder for the PNG files")
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
     return parser.parse_args(argv)

@@ -25,7 +25,11 @@ class Worker:
     def __init__(self, python: str, script: str, arguments, threads: int):
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         self.process = subprocess.Popen(
-            [python, str(HERE / script), *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [python, str(HERE / script), *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
         )
         self.name = self.read()["name"]
 
@@ -73,7 +77,9 @@ def main():
             worker.ask(f"output {path}")
             outputs.append(load_file(path)["output"])
         error = np.linalg.norm(outputs[0] - outputs[1]) / np.linalg.norm(outputs[1])
-        print(f"prior {args.version}, {args.grid} x {args.grid}, guided, {args.threads} threads; outputs differ by {error:.1e}")
+        print(
+            f"prior {args.version}, {args.grid} x {args.grid}, guided, {args.threads} threads; outputs differ by {error:.1e}"
+        )
         seconds, peaks = [[], []], [0.0, 0.0]
         for _ in range(args.rounds):
             for index, worker in enumerate(workers):

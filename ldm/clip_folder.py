@@ -227,7 +227,9 @@ def _weight_files(folder):
             if pickles
             else ":"
         )
-        raise FileNotFoundError(f"{folder} has no {WEIGHT_FILES[0]}{converted} {_remedy(f'{folder.name}/{WEIGHT_FILES[0]}')}")
+        raise FileNotFoundError(
+            f"{folder} has no {WEIGHT_FILES[0]}{converted} {_remedy(f'{folder.name}/{WEIGHT_FILES[0]}')}"
+        )
     path = folder / name
     if path.suffix != ".json":
         return [path]

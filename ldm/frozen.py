@@ -15,9 +15,13 @@ class Frozen:
     mixed precision's casts.
     """
 
-    def __init__(self, release: Release, text_encoder="text_encoder", image_encoder="image_encoder", tokenizer="tokenizer"):
+    def __init__(
+        self, release: Release, text_encoder="text_encoder", image_encoder="image_encoder", tokenizer="tokenizer"
+    ):
         self.release = release
-        self._text, self._image, self._tokenizer = (release.folder / name for name in (text_encoder, image_encoder, tokenizer))
+        self._text, self._image, self._tokenizer = (
+            release.folder / name for name in (text_encoder, image_encoder, tokenizer)
+        )
 
     def _load(self, kind: str) -> paddle.nn.Layer:
         network = self.release.load(kind)

@@ -20,7 +20,9 @@ def check_writable(folder) -> Path:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise PermissionError(f"Cannot write to the output folder {folder} ({error.strerror}): choose another --output_dir.") from error
+        raise PermissionError(
+            f"Cannot write to the output folder {folder} ({error.strerror}): choose another --output_dir."
+        ) from error
     return folder
 
 

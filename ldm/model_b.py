@@ -36,7 +36,9 @@ class ModelB(CascadeStage):
         """The release's loss on Stage A latents: P2-weighted squared error of the predicted noise."""
         return noise_prediction_objective(self.unet, latents, conditions, t, epsilon, p2_weight)
 
-    def sample(self, latent_c, captions, height, width, cfg=1.1, seeds=(0,), steps=10, sampler="ddpm", shift=1.0, progress=True):
+    def sample(
+        self, latent_c, captions, height, width, cfg=1.1, seeds=(0,), steps=10, sampler="ddpm", shift=1.0, progress=True
+    ):
         """Prior latents (B, 16, h, w) and their captions -> Stage A latents (B, 4, ~height / 4, ~width / 4).
 
         Image i depends on latent_c[i], captions[i] and seeds[i] alone.
@@ -49,7 +51,9 @@ class ModelB(CascadeStage):
         with self.evaluating():
             return run_sampling(self.unet, conditions, unconditional, shape, seeds, "Stage B", settings, progress)
 
-    def log_image(self, latent_c, caption, height=None, width=None, cfg=1.1, batch_size=None, seed=0, steps=10, progress=True):
+    def log_image(
+        self, latent_c, caption, height=None, width=None, cfg=1.1, batch_size=None, seed=0, steps=10, progress=True
+    ):
         """Finished images of the prior's latents: (uint8 (B, height, width, 3), Stage A latents).
 
         The size defaults to the one that the latents' grid stands for; image i uses seed + i.
@@ -60,5 +64,7 @@ class ModelB(CascadeStage):
         if batch_size != latent_c.shape[0]:
             raise ValueError(f"batch_size {batch_size}, but latent_c holds {latent_c.shape[0]} latents.")
         captions = caption_batch(caption, batch_size)
-        latents = self.sample(latent_c, captions, height, width, cfg, image_seeds(seed, batch_size), steps, progress=progress)
+        latents = self.sample(
+            latent_c, captions, height, width, cfg, image_seeds(seed, batch_size), steps, progress=progress
+        )
         return to_uint8(centre_crop(self.decode(latents), height, width)), latents

@@ -62,7 +62,9 @@ class ModelC(CascadeStage):
 
     # Sampling ---------------------------------------------------------------------------------------------------
 
-    def sample(self, captions, height=1024, width=1024, cfg=4.0, seeds=(0,), steps=20, sampler="ddpm", shift=2.0, progress=True):
+    def sample(
+        self, captions, height=1024, width=1024, cfg=4.0, seeds=(0,), steps=20, sampler="ddpm", shift=2.0, progress=True
+    ):
         """One latent per caption: (B, 16, ceil(height / 42.67), ceil(width / 42.67)), float32.
 
         Image i depends on captions[i] and seeds[i] alone. cfg: guidance scale, or (at t = 1, at t = 0).

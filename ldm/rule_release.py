@@ -15,7 +15,6 @@ from ldm.weights.convert import release_shapes
 from ldm.weights.files import write_tensors
 from ldm.weights.rule import rule_tensor
 
-
 TEXT_WIDTH, TEXT_PROJECTION, IMAGE_PROJECTION = 64, 48, 32
 NETWORKS = {
     ("stage_c", "1B"): dict(
@@ -47,7 +46,12 @@ def write_rule_release(folder, salt: str = ""):
 def write_rule_network(path, kind: str, config: dict, salt: str = ""):
     """One network in the official layout, filled by rule, one tensor at a time; `config` goes into its metadata."""
     entries = [
-        (key, "int64" if not shape and key.endswith("num_batches_tracked") else "float32", shape, _filler(key, shape, salt))
+        (
+            key,
+            "int64" if not shape and key.endswith("num_batches_tracked") else "float32",
+            shape,
+            _filler(key, shape, salt),
+        )
         for key, shape in release_shapes(build_unfilled(kind, config), kind).items()
     ]
     write_tensors(path, entries, {"config": json.dumps(config), "weights": "rule"})

@@ -29,7 +29,12 @@ def convert_all(args, kinds) -> list[Path]:
     written = []
     for source, target in plan_paths(args.input, args.output, kinds):
         kind = convert_one(
-            source, target, kinds, args.dtype, args.to_official, lambda tensors, name=source.name: tqdm(tensors, desc=name)
+            source,
+            target,
+            kinds,
+            args.dtype,
+            args.to_official,
+            lambda tensors, name=source.name: tqdm(tensors, desc=name),
         )
         print(f"{source} ({kind}) -> {target}")
         written.append(target)

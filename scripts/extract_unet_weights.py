@@ -26,7 +26,11 @@ def source_and_target(checkpoint_path: str, model_file: str):
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
-    add("--checkpoint_path", required=True, help="checkpoint folder, output folder (its last checkpoint) or .pdparams file")
+    add(
+        "--checkpoint_path",
+        required=True,
+        help="checkpoint folder, output folder (its last checkpoint) or .pdparams file",
+    )
     add("--model_file", required=True, help="file to write, NAME.safetensors")
     add("--dtype", default="float32", choices=("float32", "float16", "bfloat16"), help="(default: %(default)s)")
     add("--save_ema", action="store_true", help="the averaged weights (of a run with --ema_decay) instead of the last")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ldm.runtime import prepare  # noqa: E402
+
 DONE = "README.txt"
 NOTE = (
     "Small stand-in for the Stable Cascade release, written by scripts/make_rule_release.py.\n"
@@ -26,6 +28,7 @@ def main(argv=None) -> int:
     if not args.force and done.is_file() and done.read_text() == expected:
         print(f"{args.output} is complete already (--force writes it again).")
         return 0
+    prepare()
     from ldm.rule_release import write_rule_release
 
     done.unlink(missing_ok=True)

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-for folder in (ROOT / "scripts", ROOT / "tests", ROOT):  # the root first: `import ldm`, `import config`, `import inference`
+for folder in (
+    ROOT / "scripts",
+    ROOT / "tests",
+    ROOT,
+):  # the root first: `import ldm`, `import config`, `import inference`
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
@@ -17,10 +21,6 @@ prepare()
 
 def pytest_addoption(parser):
     parser.addoption("--run-slow", action="store_true", help="also run tests that need minutes or many gigabytes")
-
-
-def pytest_configure(config):
-    config.addinivalue_line("markers", "slow: needs minutes or many gigabytes of memory; runs with --run-slow only")
 
 
 def pytest_collection_modifyitems(config, items):

@@ -9,7 +9,7 @@ from helpers import ROOT
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
     {"atomic", "runtime", "sizes"},
-    {"networks", "diffusion", "weights", "data"},
+    {"networks", "diffusion", "weights", "data", "scenes"},
     {"release", "images", "generation"},
     {"clip_folder", "conversion", "rule_clip"},
     {"clip", "rule_release"},
@@ -73,7 +73,9 @@ def test_programs_and_torch_are_not_imported_by_the_package(path):
     outside = {program.stem for program in PROGRAMS} - {"config"}
     for name in imports(path):
         assert not any(uses(name, module) for module in outside | {"scripts", "tests"}), f"{path} imports {name}"
-        assert not any(uses(name, module) for module in ("torch", "torchvision", "diffusers", "transformers")), f"{path} imports {name}"
+        assert not any(uses(name, module) for module in ("torch", "torchvision", "diffusers", "transformers")), (
+            f"{path} imports {name}"
+        )
 
 
 @named(SOURCES)
@@ -88,12 +90,25 @@ def test_paddlenlp_stays_where_it_belongs(path):
 @named(SOURCES + PROGRAMS)
 def test_optional_packages_are_imported_where_they_are_used(path):
     for name in imports(path, module_level=True):
-        assert name.split(".")[0] not in {"cv2", "gradio", "webdataset", "sklearn", "skimage", "torch"}, f"{path} imports {name} on import"
+        assert name.split(".")[0] not in {"cv2", "gradio", "webdataset", "sklearn", "skimage", "torch"}, (
+            f"{path} imports {name} on import"
+        )
 
 
 @named([path for path in SOURCES if unit(path) in ("networks", "diffusion")])
 def test_networks_and_diffusion_need_only_paddle_and_numpy(path):
-    allowed = {"paddle", "numpy", "ldm", "math", "dataclasses", "functools", "typing", "contextlib", "collections", "itertools"}
+    allowed = {
+        "paddle",
+        "numpy",
+        "ldm",
+        "math",
+        "dataclasses",
+        "functools",
+        "typing",
+        "contextlib",
+        "collections",
+        "itertools",
+    }
     assert {name.split(".")[0] for name in imports(path)} <= allowed
 
 

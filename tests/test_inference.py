@@ -23,7 +23,9 @@ def run(capsys, release, output, *flags):
 def test_images_are_numbered_sized_and_self_describing(capsys, rule_release, tmp_path):
     captions = tmp_path / "captions.txt"
     captions.write_text("a red fox\n\na lighthouse, café\n", encoding="utf-8")
-    code, _ = run(capsys, rule_release, tmp_path / "out", "--caption", str(captions), "a boat", "--batch_size", "2", "--seed", "5")
+    code, _ = run(
+        capsys, rule_release, tmp_path / "out", "--caption", str(captions), "a boat", "--batch_size", "2", "--seed", "5"
+    )
     assert code == 0
     files = sorted((tmp_path / "out").iterdir())
     assert [file.name for file in files] == [f"result_{i}.png" for i in range(6)]
@@ -39,7 +41,9 @@ def test_an_image_is_made_again_from_its_metadata(capsys, rule_release, tmp_path
     run(capsys, rule_release, tmp_path / "batch", "--caption", "a fox", "--batch_size", "2", "--seed", "3")
     settings = read_settings(tmp_path / "batch" / "result_1.png")
     run(capsys, rule_release, tmp_path / "single", "--caption", settings["caption"], "--seed", str(settings["seed"]))
-    batch, single = (np.asarray(Image.open(tmp_path / name), np.int16) for name in ("batch/result_1.png", "single/result_0.png"))
+    batch, single = (
+        np.asarray(Image.open(tmp_path / name), np.int16) for name in ("batch/result_1.png", "single/result_0.png")
+    )
     # A batch of another size may round the last bit of float32 differently: at most one step of a byte
     assert np.abs(batch - single).max() <= 1
     other = np.asarray(Image.open(tmp_path / "batch" / "result_0.png"), np.int16)

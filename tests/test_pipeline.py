@@ -28,7 +28,11 @@ def test_an_image_does_not_depend_on_its_batch_mates(cascade):
 def test_seed_and_caption_decide(cascade):
     base = sample(cascade, ["a fox"], [7])
     assert np.array_equal(base, sample(cascade, ["a fox"], [7]))
-    for other in (sample(cascade, ["a fox"], [8]), sample(cascade, ["a boat"], [7]), sample(cascade, ["a fox"], [7], cfg=1.0)):
+    for other in (
+        sample(cascade, ["a fox"], [8]),
+        sample(cascade, ["a boat"], [7]),
+        sample(cascade, ["a fox"], [7], cfg=1.0),
+    ):
         assert np.linalg.norm(base - other) / np.linalg.norm(base) > 1e-3
 
 

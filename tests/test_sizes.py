@@ -49,7 +49,9 @@ def test_an_output_of_the_trained_size_has_the_trained_grid(resolution):
     assert sizes.prior_grid(side, side) == (resolution // 32,) * 2
 
 
-@pytest.mark.parametrize("height, width, said", [(255, 1024, "height 255"), (1024, 0, "width 0"), (-1, 1024, "height -1")])
+@pytest.mark.parametrize(
+    "height, width, said", [(255, 1024, "height 255"), (1024, 0, "width 0"), (-1, 1024, "height -1")]
+)
 def test_too_small(height, width, said):
     with pytest.raises(ValueError, match=f"{said} is below the minimum of 256"):
         sizes.check_size(height, width)

@@ -33,7 +33,9 @@ def stage_b(**options):
 
 
 def inputs_c(network, batch=2, size=(6, 4), images=1, text=5):
-    widths = [m.weight.shape[0] for m in (network.clip_txt_mapper, network.clip_txt_pooled_mapper, network.clip_img_mapper)]
+    widths = [
+        m.weight.shape[0] for m in (network.clip_txt_mapper, network.clip_txt_pooled_mapper, network.clip_img_mapper)
+    ]
     return dict(
         x=paddle.randn([batch, network.c_in, *size]),
         r=paddle.linspace(0.2, 0.9, batch),

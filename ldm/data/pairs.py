@@ -33,7 +33,9 @@ def find_pairs(folder) -> list[Pair]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FileNotFoundError(f"The dataset folder {folder} does not exist: give --dataset_path an image-text folder.")
+        raise FileNotFoundError(
+            f"The dataset folder {folder} does not exist: give --dataset_path an image-text folder."
+        )
     images, captions, doubled = {}, {}, []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
         stem, suffix = path.with_suffix(""), path.suffix.lower()

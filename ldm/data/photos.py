@@ -35,7 +35,9 @@ def load_photo(name: str) -> np.ndarray:
 
         return getattr(data, name)()
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error}: pip install scikit-image scikit-learn, which carry the photographs.") from error
+        raise ModuleNotFoundError(
+            f"{error}: pip install scikit-image scikit-learn, which carry the photographs."
+        ) from error
 
 
 def write_photos(folder, longest: int = 768) -> int:

@@ -73,5 +73,7 @@ def _predict(model, x, r, conditions, both, scale, guidance: Guidance):
 
 def _stacked(conditions: dict, unconditional: dict) -> dict:
     if set(conditions) != set(unconditional):
-        raise ValueError(f"Conditions {sorted(conditions)} and unconditional {sorted(unconditional)} must name the same.")
+        raise ValueError(
+            f"Conditions {sorted(conditions)} and unconditional {sorted(unconditional)} must name the same."
+        )
     return {name: paddle.concat([conditions[name], unconditional[name]]) for name in conditions}

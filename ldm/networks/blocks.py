@@ -91,8 +91,7 @@ class TimestepBlock(nn.Layer):
     def forward(self, x, conditioning):
         mappers = [self.mapper] + [getattr(self, f"mapper_{name}") for name in self.conds]
         shift = sum(
-            mapper(embedding.astype(mapper.weight.dtype))
-            for mapper, embedding in zip(mappers, conditioning.timesteps)
+            mapper(embedding.astype(mapper.weight.dtype)) for mapper, embedding in zip(mappers, conditioning.timesteps)
         )
         a, b = shift.unsqueeze([1, 2]).chunk(2, axis=-1)  # (B, 1, 1, C) each
         return scale_and_shift(x, 1 + a, b)

@@ -60,7 +60,9 @@ def _check(index: int, level: Level):
         raise ValueError(f"{where}: c_hidden must be positive, got {level.channels}.")
     unknown = sorted(set(level.layout) - set(BLOCK_LETTERS))
     if unknown or not level.layout:
-        raise ValueError(f"{where}: level_config {level.layout!r} has unknown letters {unknown}; known: {BLOCK_LETTERS}.")
+        raise ValueError(
+            f"{where}: level_config {level.layout!r} has unknown letters {unknown}; known: {BLOCK_LETTERS}."
+        )
     if "A" in level.layout and (level.heads < 1 or level.channels % level.heads):
         raise ValueError(
             f"{where}: nhead {level.heads} does not divide c_hidden {level.channels}, and {level.layout!r} has attention."

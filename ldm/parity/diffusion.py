@@ -42,9 +42,15 @@ def _adaptive(record: Record):
     for log_snr, loss in zip(record.tensor("in.adaptive.log_snr"), record.tensor("in.adaptive.loss")):
         weights.append(weight(log_snr))
         weight.update(log_snr, loss)
-    yield Check("adaptive.weights", relative_error(paddle.stack(weights), record.array("out.adaptive.weights")), FORWARD)
-    yield Check("adaptive.bucket_ranges", relative_error(weight.edges, record.array("out.adaptive.bucket_ranges")), FORWARD)
-    yield Check("adaptive.bucket_losses", relative_error(weight.losses, record.array("out.adaptive.bucket_losses")), FORWARD)
+    yield Check(
+        "adaptive.weights", relative_error(paddle.stack(weights), record.array("out.adaptive.weights")), FORWARD
+    )
+    yield Check(
+        "adaptive.bucket_ranges", relative_error(weight.edges, record.array("out.adaptive.bucket_ranges")), FORWARD
+    )
+    yield Check(
+        "adaptive.bucket_losses", relative_error(weight.losses, record.array("out.adaptive.bucket_losses")), FORWARD
+    )
 
 
 def _forward_process(record: Record):
@@ -114,9 +120,7 @@ def check_training(record: Record):
     start = record.sibling(config["start"])
     network = start.build(StageC, "stage_c")  # stays in evaluation mode: no dropout
     parameters = network.parameters()
-    optimizer = adamw(
-        parameters, config["lr"], config["weight_decay"], config["betas"], config["eps"], config["clip"]
-    )
+    optimizer = adamw(parameters, config["lr"], config["weight_decay"], config["betas"], config["eps"], config["clip"])
     weighted, per_sample, norms = [], [], []
     for step in range(config["steps"]):
         objective = _training_objective(record, network, step)
@@ -131,7 +135,9 @@ def check_training(record: Record):
         optimizer.step()
         optimizer.clear_grad()
     yield Check("losses", relative_error(paddle.stack(weighted), record.array("out.loss_weighted")), TRAINING)
-    yield Check("losses per sample", relative_error(paddle.stack(per_sample), record.array("out.loss_per_sample")), TRAINING)
+    yield Check(
+        "losses per sample", relative_error(paddle.stack(per_sample), record.array("out.loss_per_sample")), TRAINING
+    )
     yield Check("gradient norms", relative_error(norms, record.array("out.grad_norm")), TRAINING)
     ours = _release_weights(network)
     reference = {key: record.array(f"final.{key}") for key in record.under("final.")}

@@ -45,7 +45,9 @@ def _gradients(record: Record, network, required):
     for key, parameter in network.named_parameters():
         release_key, rule = release_key_of(RULES["stage_c"], key)
         ours = rule.layout.to_release(parameter.grad)
-        errors[release_key] = relative_error(ours, record.array(f"grad.{release_key}")) if release_key in recorded else float("inf")
+        errors[release_key] = (
+            relative_error(ours, record.array(f"grad.{release_key}")) if release_key in recorded else float("inf")
+        )
     errors |= {key: float("inf") for key in recorded - set(errors)}
     worst = max(errors, key=errors.get)
     yield Check(f"{len(errors)} gradients, worst {worst}", errors[worst], GRADIENT)
@@ -69,8 +71,12 @@ def check_stage_b(record: Record):
 @paddle.no_grad()
 def check_stage_a(record: Record):
     network = record.build(StageA, "stage_a")
-    yield Check("encode", relative_error(network.encode(record.tensor("in.image")), record.array("out.latent")), FORWARD)
-    yield Check("decode", relative_error(network.decode(record.tensor("out.latent")), record.array("out.decoded")), FORWARD)
+    yield Check(
+        "encode", relative_error(network.encode(record.tensor("in.image")), record.array("out.latent")), FORWARD
+    )
+    yield Check(
+        "decode", relative_error(network.decode(record.tensor("out.latent")), record.array("out.decoded")), FORWARD
+    )
 
 
 @paddle.no_grad()

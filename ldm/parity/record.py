@@ -32,7 +32,9 @@ class Check:
 
 def relative_error(ours, reference) -> float:
     """||ours - reference|| / ||reference|| in float64; infinite where the shapes differ."""
-    ours, reference = (np.asarray(x.numpy() if isinstance(x, paddle.Tensor) else x, np.float64) for x in (ours, reference))
+    ours, reference = (
+        np.asarray(x.numpy() if isinstance(x, paddle.Tensor) else x, np.float64) for x in (ours, reference)
+    )
     if ours.shape != reference.shape:
         return float("inf")
     scale = np.linalg.norm(reference)
@@ -74,7 +76,9 @@ class Record:
 
     def unread_outputs(self) -> list:
         """Recorded results that nothing has asked for yet."""
-        results = [key for key in self.keys if key.startswith(("grad.", "grad_in.", "final.")) or "out" in key.split(".")[:2]]
+        results = [
+            key for key in self.keys if key.startswith(("grad.", "grad_in.", "final.")) or "out" in key.split(".")[:2]
+        ]
         return [key for key in results if key not in self.read]
 
     def sibling(self, reference: str) -> "Record":

@@ -50,7 +50,9 @@ def record_files(folder, full_size: bool = True) -> list[Path]:
     if not full_size:
         files = [path for path in files if not path.name.startswith("full_")]
     if not files:
-        raise FileNotFoundError(f"{folder} holds no *.safetensors recordings{'' if full_size else ' but full-size ones'}.")
+        raise FileNotFoundError(
+            f"{folder} holds no *.safetensors recordings{'' if full_size else ' but full-size ones'}."
+        )
     return files
 
 
@@ -71,6 +73,10 @@ def check_file(path):
             yield Row(name, "ok" if result.passed else "MISS", result)
         unread = record.unread_outputs()
         if unread or not done:
-            yield Row(name, "UNKNOWN", note=f"no check reads {', '.join(unread[:3]) or 'anything in it'} ({len(unread)} outputs)")
+            yield Row(
+                name,
+                "UNKNOWN",
+                note=f"no check reads {', '.join(unread[:3]) or 'anything in it'} ({len(unread)} outputs)",
+            )
     except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         yield Row(name, "ERROR", note=f"{type(error).__name__}: {error}")

@@ -22,7 +22,9 @@ class ModelArguments:
     unet_path: Optional[str] = field(default=None, metadata={"help": "start from this prior instead of the release's"})
     model_max_length: int = field(default=77, metadata={"help": "tokens per caption, at most 77"})
     caption_dropout: float = field(default=0.05, metadata={"help": "share of captions replaced by the empty one"})
-    image_conditioning: float = field(default=0.1, metadata={"help": "share of samples that see their CLIP image embedding"})
+    image_conditioning: float = field(
+        default=0.1, metadata={"help": "share of samples that see their CLIP image embedding"}
+    )
 
     def __post_init__(self):
         for name in ("caption_dropout", "image_conditioning"):
@@ -34,7 +36,9 @@ class ModelArguments:
 class DataArguments:
     """What it is trained on."""
 
-    dataset_path: str = field(default="dataset/photos", metadata={"help": "image-text folder: NAME.jpg beside NAME.txt"})
+    dataset_path: str = field(
+        default="dataset/photos", metadata={"help": "image-text folder: NAME.jpg beside NAME.txt"}
+    )
     resolution: int = field(
         default=768, metadata={"help": "training crop in pixels; 768 teaches what is generated at 1024 (x 4/3)"}
     )
@@ -60,8 +64,15 @@ class CascadeTrainingArguments(TrainingArguments):
     image_logging_caption: Optional[str] = field(
         default=None, metadata={"help": "caption of the logged pictures; default: the first of the dataset"}
     )
-    image_logging_size: int = field(default=0, metadata={"help": "output size of the logged pictures; 0: that of --resolution"})
-    ema_decay: float = field(default=0.0, metadata={"help": "keep a running average of the weights, for instance 0.999; 0: none"})
+    image_logging_size: int = field(
+        default=0, metadata={"help": "output size of the logged pictures; 0: that of --resolution"}
+    )
+    ddp_find_unused_parameters: bool = field(
+        default=False, metadata={"help": "every parameter of the prior is used in every step"}
+    )
+    ema_decay: float = field(
+        default=0.0, metadata={"help": "keep a running average of the weights, for instance 0.999; 0: none"}
+    )
     num_inference_steps: int = field(default=20, metadata={"help": "sampling steps of the logged pictures"})
 
     def __post_init__(self):
@@ -70,7 +81,12 @@ class CascadeTrainingArguments(TrainingArguments):
 
     def check_before_parsing(self):
         """ValueError for every flag that could not be honoured, with what to do instead."""
-        at_least_one = ("per_device_train_batch_size", "gradient_accumulation_steps", "num_inference_steps", "logging_steps")
+        at_least_one = (
+            "per_device_train_batch_size",
+            "gradient_accumulation_steps",
+            "num_inference_steps",
+            "logging_steps",
+        )
         for name in at_least_one:
             if getattr(self, name) < 1:
                 raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
@@ -90,7 +106,9 @@ class CascadeTrainingArguments(TrainingArguments):
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"--ema_decay must be in [0, 1), got {self.ema_decay}.")
         if self.do_eval or self.do_predict:
-            raise ValueError("--do_eval and --do_predict are not part of this script: look at the logged pictures instead.")
+            raise ValueError(
+                "--do_eval and --do_predict are not part of this script: look at the logged pictures instead."
+            )
 
 
 def parse_arguments(argv=None):

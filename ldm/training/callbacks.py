@@ -57,10 +57,22 @@ class Look(TrainerCallback):
 
     def picture(self, args, step: int):
         images, _ = self.trainer.model.log_image(
-            self.caption, self.size, self.size, batch_size=self.SEEDS, seed=0, steps=args.num_inference_steps, progress=False
+            self.caption,
+            self.size,
+            self.size,
+            batch_size=self.SEEDS,
+            seed=0,
+            steps=args.num_inference_steps,
+            progress=False,
         )
         sheet = np.asarray(contact_sheet(list(images)))
-        settings = {"caption": self.caption, "step": step, "seed": 0, "steps": args.num_inference_steps, "size": self.size}
+        settings = {
+            "caption": self.caption,
+            "step": step,
+            "seed": 0,
+            "steps": args.num_inference_steps,
+            "size": self.size,
+        }
         save_png(Path(args.output_dir) / "pictures" / f"step_{step:06d}.png", sheet, settings)
         for callback in self.trainer.callback_handler.callbacks:
             if isinstance(callback, VisualDLCallback) and callback.vdl_writer is not None:

@@ -34,7 +34,9 @@ def find_state_file(checkpoint) -> Path:
     numbered = [p for p in path.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
     complete = [p for p in numbered if (p / STATE_FILE).is_file()]
     if not complete:
-        raise FileNotFoundError(f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a checkpoint-N with one.")
+        raise FileNotFoundError(
+            f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a checkpoint-N with one."
+        )
     return max(complete, key=lambda p: int(p.name.removeprefix("checkpoint-"))) / STATE_FILE
 
 
@@ -55,7 +57,9 @@ def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False) 
         arrays = read_pdparams(state_file)
         state = {key.removeprefix(PREFIX): value for key, value in arrays.items() if key.startswith(PREFIX)}
         if not state:
-            raise ValueError(f"{state_file} has no keys that begin with {PREFIX!r}: it is no checkpoint of this trainer.")
+            raise ValueError(
+                f"{state_file} has no keys that begin with {PREFIX!r}: it is no checkpoint of this trainer."
+            )
     config = _unet_config(state_file, state)
     _check_state(state_file, state, config)
     write_state(state, target, "stage_c", dtype, config)
@@ -70,7 +74,9 @@ def _unet_config(state_file: Path, state: dict) -> dict:
     key, axis, versions = TELLING_KEYS["stage_c"]
     version = versions.get(state[key].shape[1 - axis]) if key in state else None
     if version is None:
-        raise ValueError(f"{state_file} is no released size, and {saved} is missing: extract from the checkpoint's folder.")
+        raise ValueError(
+            f"{state_file} is no released size, and {saved} is missing: extract from the checkpoint's folder."
+        )
     return variant_config("stage_c", version)
 
 
@@ -78,4 +84,6 @@ def _check_state(state_file: Path, state: dict, config: dict):
     wanted = network_shapes(build_unfilled("stage_c", config))
     shapes = {key: tuple(value.shape) for key, value in state.items()}
     misshapen = [f"{k} {shapes[k]}, expected {wanted[k]}" for k in wanted if k in shapes and shapes[k] != wanted[k]]
-    report_mismatch(str(state_file), [k for k in wanted if k not in shapes], [k for k in shapes if k not in wanted], misshapen)
+    report_mismatch(
+        str(state_file), [k for k in wanted if k not in shapes], [k for k in shapes if k not in wanted], misshapen
+    )

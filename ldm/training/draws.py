@@ -24,7 +24,9 @@ def dropout_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def draw(seed: int, step: int, micro_step: int, indices, latent_shape, caption_dropout: float, image_conditioning: float):
+def draw(
+    seed: int, step: int, micro_step: int, indices, latent_shape, caption_dropout: float, image_conditioning: float
+):
     """Draws for the samples `indices` at optimiser step `step`, accumulation step `micro_step`."""
     stream = NoiseStream([(seed, step, micro_step, int(index)) for index in indices], "training")
     return Draws(

@@ -28,7 +28,9 @@ class Average:
     def save(self, folder, config: dict):
         """Write the average to `folder`, float32, atomically."""
         state = dict(zip(self.keys, self.model.shadow_params))
-        write_state(state, Path(folder) / EMA_FILE, "stage_c", "float32", config, {STEP_KEY: self.model.optimization_step})
+        write_state(
+            state, Path(folder) / EMA_FILE, "stage_c", "float32", config, {STEP_KEY: self.model.optimization_step}
+        )
 
     def load(self, folder):
         """Continue from a checkpoint's average; FileNotFoundError if it has none."""

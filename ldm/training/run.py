@@ -58,9 +58,7 @@ def build_trainer(model_args, data_args, args) -> CascadeTrainer:
     tokenize = partial(model.frozen.text.tokenize, max_length=model_args.model_max_length)
     tokenize([""])  # refuses a --model_max_length that the towers cannot take
 
-    trainer = CascadeTrainer(
-        model, model_args, args=args, train_dataset=dataset, data_collator=Collator(tokenize)
-    )
+    trainer = CascadeTrainer(model, model_args, args=args, train_dataset=dataset, data_collator=Collator(tokenize))
     output_size = max(MINIMUM, args.image_logging_size or output_size_of_training(data_args.resolution))
     trainer.add_callback(Look(trainer, args.image_logging_caption or dataset.captions[0], output_size))
     if args.should_save:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ldm.weights.files import FLOAT_DTYPES, DTYPES, TensorFile, write_tensors
+from ldm.weights.files import DTYPES, FLOAT_DTYPES, TensorFile, write_tensors
 from ldm.weights.plan import WeightsMismatch, dropped_keys, plan_conversion, release_key_of, report_mismatch
 from ldm.weights.rules import RULES
 
@@ -95,7 +95,9 @@ def convert_file(source, target, network: paddle.nn.Layer, name: str, dtype=None
             if to_release:
                 key, rule = release_key_of(RULES[name], ours)
                 shape, from_paddle = rule.layout.shape_to_release(shape), rule.layout.to_release
-            entries.append((key, _target_dtype(file.dtypes[theirs], dtype), shape, _loader(file, theirs, convert, from_paddle)))
+            entries.append(
+                (key, _target_dtype(file.dtypes[theirs], dtype), shape, _loader(file, theirs, convert, from_paddle))
+            )
         if to_release:
             keys = [key for key, *_ in entries]
             entries += [(key, "int64", (), lambda: np.zeros((), np.int64)) for key in dropped_keys(RULES[name], keys)]

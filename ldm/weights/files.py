@@ -87,6 +87,8 @@ def write_tensors(path, entries, metadata: dict):
 def _raw_bytes(tensor, dtype: str):
     if isinstance(tensor, np.ndarray) and dtype != "bfloat16":
         return np.ascontiguousarray(tensor, dtype=dtype).data
-    tensor = tensor if isinstance(tensor, paddle.Tensor) else paddle.to_tensor(np.ascontiguousarray(tensor), place="cpu")
+    tensor = (
+        tensor if isinstance(tensor, paddle.Tensor) else paddle.to_tensor(np.ascontiguousarray(tensor), place="cpu")
+    )
     array = tensor.astype(dtype).numpy()  # Paddle hands bfloat16 to numpy as its bit pattern, uint16
     return np.ascontiguousarray(array).data

@@ -73,4 +73,8 @@ def dropped_keys(rules, release_keys) -> list[str]:
     """Keys that exist only in the release (batch counters), to restore beside `release_keys`."""
     if not any(rule.layout is Layout.DROPPED for rule in rules):
         return []
-    return [key.removesuffix("running_mean") + "num_batches_tracked" for key in release_keys if key.endswith(".running_mean")]
+    return [
+        key.removesuffix("running_mean") + "num_batches_tracked"
+        for key in release_keys
+        if key.endswith(".running_mean")
+    ]

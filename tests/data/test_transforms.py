@@ -12,7 +12,9 @@ from ldm.data.transforms import clip_array, open_rgb, resize_and_crop, to_array
 def test_every_mode_becomes_rgb(tmp_path, mode):
     image = Image.new("RGB", (8, 6), (200, 100, 50))
     suffix = "jpg" if mode == "CMYK" else "png"
-    (image.convert("L").convert("I").convert(mode) if mode == "I;16" else image.convert(mode)).save(tmp_path / f"x.{suffix}")
+    (image.convert("L").convert("I").convert(mode) if mode == "I;16" else image.convert(mode)).save(
+        tmp_path / f"x.{suffix}"
+    )
     opened = open_rgb(tmp_path / f"x.{suffix}")
     assert opened.mode == "RGB" and opened.size == (8, 6)
 

@@ -21,7 +21,9 @@ def test_formula(whole_batch, rho):
     guided = u + 4.0 * (c - u)
     axes = None if whole_batch else (1, 2, 3)
     rescaled = guided * c.std(axis=axes, keepdims=True, ddof=1) / guided.std(axis=axes, keepdims=True, ddof=1)
-    assert distance(guide(conditional, unconditional, 4.0, rho, whole_batch), rho * rescaled + (1 - rho) * guided) < 1e-5
+    assert (
+        distance(guide(conditional, unconditional, 4.0, rho, whole_batch), rho * rescaled + (1 - rho) * guided) < 1e-5
+    )
 
 
 def test_an_image_does_not_depend_on_its_batch_mates():
@@ -69,7 +71,16 @@ def test_the_unconditional_pass_runs_only_where_it_counts(guidance, batches):
         return x * 0.5
 
     conditions = {"c": paddle.ones([3, 1])}
-    list(sample(model, conditions, {"c": paddle.zeros([3, 1])}, SHAPE, NoiseStream([0, 1, 2], "t"), SamplingSettings(4, guidance=guidance)))
+    list(
+        sample(
+            model,
+            conditions,
+            {"c": paddle.zeros([3, 1])},
+            SHAPE,
+            NoiseStream([0, 1, 2], "t"),
+            SamplingSettings(4, guidance=guidance),
+        )
+    )
     assert calls == batches
 
 
@@ -88,4 +99,13 @@ def test_conditional_and_unconditional_are_not_swapped():
 
 def test_conditions_must_match():
     with pytest.raises(ValueError, match="'a'.*'b'"):
-        list(sample(lambda x, r, **c: x, {"a": paddle.ones([1])}, {"b": paddle.ones([1])}, SHAPE, NoiseStream([0], "t"), SamplingSettings(1)))
+        list(
+            sample(
+                lambda x, r, **c: x,
+                {"a": paddle.ones([1])},
+                {"b": paddle.ones([1])},
+                SHAPE,
+                NoiseStream([0], "t"),
+                SamplingSettings(1),
+            )
+        )

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import paddle
 import pytest
-from helpers import REFERENCE, array, distance
+from helpers import REFERENCE, distance
 
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import NoiseStream, RecordedNoise, image_seeds
@@ -25,6 +25,7 @@ def predict(x, r, **conditions):
 
 def trajectory64(sampler, noise, times):
     """DDPM, DDIM and LCM from x and epsilon alone, float64: [(x0, x)]."""
+
     def levels(t):
         angle = (0.008 + t) / 1.008 * math.pi / 2
         variance = np.clip(math.cos(angle) ** 2 / math.cos(0.008 / 1.008 * math.pi / 2) ** 2, 1e-4, 0.9999)
@@ -73,6 +74,7 @@ def test_ddim_draws_no_noise():
 def test_shift_moves_the_noise_levels():
     seen = {}
     for shift in (1.0, 2.0):
+
         def model(x, r):
             seen.setdefault(shift, []).append(float(r[0]))
             return x * 0.5

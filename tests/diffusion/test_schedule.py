@@ -108,13 +108,16 @@ def test_objective_is_weighted_per_sample_and_float32():
     assert objective.loss.dtype == paddle.float32 and objective.loss.shape == []
     assert distance(objective.per_sample, per_sample) < 1e-6
     assert distance(objective.loss, (per_sample / (1 + np.exp(log_snr64(array(t))))).mean()) < 1e-5
-    (x, r), = calls
+    ((x, r),) = calls
     assert distance(x, diffuse(x0, epsilon, objective.log_snr)) == 0
     np.testing.assert_allclose(array(r), array(t), atol=1e-4)
 
 
 def test_epsilon_loss_keeps_samples_apart():
-    prediction, epsilon = paddle.zeros([2, 1, 2, 2]), paddle.concat([paddle.zeros([1, 1, 2, 2]), paddle.ones([1, 1, 2, 2])])
+    prediction, epsilon = (
+        paddle.zeros([2, 1, 2, 2]),
+        paddle.concat([paddle.zeros([1, 1, 2, 2]), paddle.ones([1, 1, 2, 2])]),
+    )
     assert epsilon_loss(prediction, epsilon).tolist() == [0.0, 1.0]
 
 

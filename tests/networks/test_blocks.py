@@ -28,7 +28,9 @@ def test_global_response_norm_is_a_vector_norm():
     norm.gamma.set_value(paddle.randn(norm.gamma.shape))
     norm.beta.set_value(paddle.randn(norm.beta.shape))
     wide = array(x)
-    response = np.sqrt((wide**2).sum(axis=(1, 2), keepdims=True))  # not np.linalg.norm over two axes: that is a matrix norm
+    response = np.sqrt(
+        (wide**2).sum(axis=(1, 2), keepdims=True)
+    )  # not np.linalg.norm over two axes: that is a matrix norm
     relative = response / (response.mean(axis=-1, keepdims=True) + 1e-6)
     assert distance(norm(x), array(norm.gamma) * (wide * relative) + array(norm.beta) + wide) < FLOAT32
 
@@ -81,7 +83,11 @@ def test_residual_blocks_add_to_their_input():
     x = paddle.randn([1, 4, 4, 6])
     for block in (ResBlock(6), ResBlock(6, c_skip=3), FeedForwardBlock(6)):
         block.channelwise[4].weight.set_value(paddle.zeros_like(block.channelwise[4].weight))
-        skip = [paddle.randn([1, 4, 4, 3])] if isinstance(block, ResBlock) and block.channelwise[0].weight.shape[0] == 9 else []
+        skip = (
+            [paddle.randn([1, 4, 4, 3])]
+            if isinstance(block, ResBlock) and block.channelwise[0].weight.shape[0] == 9
+            else []
+        )
         np.testing.assert_array_equal(block(x, UNCONDITIONED, *skip).numpy(), x.numpy())
 
 

@@ -31,7 +31,14 @@ def visits(network, control=None):
         ({}, ["down_blocks.0.0", "down_blocks.1.0", "up_blocks.0.0", "up_blocks.1.0"]),
         (
             dict(blocks=[[1, 2], [2, 1]]),
-            ["down_blocks.0.0", "down_blocks.1.0", "down_blocks.1.3", "up_blocks.0.0", "up_blocks.0.3", "up_blocks.1.0"],
+            [
+                "down_blocks.0.0",
+                "down_blocks.1.0",
+                "down_blocks.1.3",
+                "up_blocks.0.0",
+                "up_blocks.0.3",
+                "up_blocks.1.0",
+            ],
         ),
         (
             dict(block_repeat=[[1, 2], [1, 2]]),

@@ -28,7 +28,9 @@ def stage_c():
 
 @paddle.no_grad()
 @pytest.mark.parametrize(
-    "case", [("stage_c_tiny", StageC, STAGE_C_INPUTS), ("stage_b_tiny", StageB, STAGE_B_INPUTS)], ids=lambda case: case[0]
+    "case",
+    [("stage_c_tiny", StageC, STAGE_C_INPUTS), ("stage_b_tiny", StageB, STAGE_B_INPUTS)],
+    ids=lambda case: case[0],
 )
 def test_recorded_forward_survives_float16(case):
     network, inputs, expected = recorded(*case)
@@ -52,7 +54,8 @@ def test_rounding_ends_with_the_block(stage_c):
 
 @paddle.no_grad()
 @pytest.mark.parametrize(
-    "layer", ["down_blocks.1.0.channelwise.0", "down_blocks.1.5.kv_mapper.1", "up_blocks.0.2.attention.attn.out_proj", "clf.1"]
+    "layer",
+    ["down_blocks.1.0.channelwise.0", "down_blocks.1.5.kv_mapper.1", "up_blocks.0.2.attention.attn.out_proj", "clf.1"],
 )
 def test_first_overflow_is_named(stage_c, layer):
     network, inputs, _ = stage_c

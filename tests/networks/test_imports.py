@@ -24,4 +24,11 @@ def test_networks_import_nothing_heavy():
     assert "ldm" in added
     assert added & HEAVY == set()
     # By name: what Paddle itself loads does not count, and what is left is ours and the standard library's
-    assert {name for name in added if not name.startswith("_")} <= {"ldm", "pkgutil", "importlib", "math", "dataclasses", "functools"}
+    assert {name for name in added if not name.startswith("_")} <= {
+        "ldm",
+        "pkgutil",
+        "importlib",
+        "math",
+        "dataclasses",
+        "functools",
+    }

@@ -9,9 +9,18 @@ THREE_LEVELS = dict(block_repeat=None, level_config=["CTA"] * 3)
 OPTIONS_C = {
     "defaults": ({}, {}),
     "unequal widths": (dict(c_hidden=[8, 16], nhead=[1, 4]), {}),
-    "one level": (dict(c_hidden=[16], nhead=[2], blocks=[[2], [1]], block_repeat=None, level_config=["CTA"], switch_level=[]), {}),
+    "one level": (
+        dict(c_hidden=[16], nhead=[2], blocks=[[2], [1]], block_repeat=None, level_config=["CTA"], switch_level=[]),
+        {},
+    ),
     "three levels": (
-        dict(c_hidden=[8, 16, 24], nhead=[2, 2, 2], blocks=[[1, 2, 1], [1, 2, 1]], **THREE_LEVELS, switch_level=[False] * 2),
+        dict(
+            c_hidden=[8, 16, 24],
+            nhead=[2, 2, 2],
+            blocks=[[1, 2, 1], [1, 2, 1]],
+            **THREE_LEVELS,
+            switch_level=[False] * 2,
+        ),
         {},
     ),
     "repeats": (dict(block_repeat=[[2, 1], [3, 2]]), {}),
@@ -83,7 +92,9 @@ def test_stage_b(options, sizes):
 def test_a_condition_acts_and_is_zero_when_absent(name):
     network = stage_c()
     inputs = inputs_c(network)
-    absent, zero, one = (network(**inputs, **extra) for extra in ({}, {name: paddle.zeros([2])}, {name: paddle.ones([2])}))
+    absent, zero, one = (
+        network(**inputs, **extra) for extra in ({}, {name: paddle.zeros([2])}, {name: paddle.ones([2])})
+    )
     np.testing.assert_array_equal(absent.numpy(), zero.numpy())
     assert float((one - absent).abs().max()) > 1e-3
 
@@ -111,7 +122,9 @@ def test_every_input_of_stage_c_acts_on_its_own_sample_alone(name):
 def test_absent_pixels_are_zeros_that_are_still_mapped():
     network = stage_b()
     inputs = inputs_b(network)
-    np.testing.assert_array_equal(network(**inputs).numpy(), network(**inputs, pixels=paddle.zeros([2, 3, 8, 8])).numpy())
+    np.testing.assert_array_equal(
+        network(**inputs).numpy(), network(**inputs, pixels=paddle.zeros([2, 3, 8, 8])).numpy()
+    )
     before = network(**inputs).numpy()
     network.pixels_mapper[0].bias.set_value(network.pixels_mapper[0].bias + 1.0)
     assert np.abs(network(**inputs).numpy() - before).max() > 1e-3

@@ -43,6 +43,7 @@ def unfilled(kind, version):
 
 def block_tensors(kind, letter):
     """Names of a block's tensors in the release, by its letter."""
+
     def both(name):
         return [f"{name}.weight", f"{name}.bias"]
 
@@ -101,7 +102,9 @@ def test_heads_and_dropout(kind, version):
     for way, order in ((network.down_blocks, 1), (network.up_blocks, -1)):
         for blocks, expected_heads, expected_dropout in zip(way, heads[::order], dropout[::order]):
             attention = [block for block in blocks if isinstance(block, AttnBlock)]
-            assert {block.attention.attn.heads for block in attention} == ({expected_heads} if expected_heads else set())
+            assert {block.attention.attn.heads for block in attention} == (
+                {expected_heads} if expected_heads else set()
+            )
             assert all(block.self_attn and block.attention.attn.dropout == expected_dropout for block in attention)
             assert {block.channelwise[3].p for block in blocks if isinstance(block, ResBlock)} == {expected_dropout}
 

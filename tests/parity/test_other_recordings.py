@@ -58,12 +58,17 @@ def test_rule_and_stored_weights_are_the_same_network(tmp_path):
     stored = Record(REFERENCE / "stage_b_tiny.safetensors")
     inputs = {key: stored.array(key) for key in stored.keys if key.startswith("in.")}
     config = {**stored.config, "weights": "rule", "salt": "another"}
-    weights = {f"weights.{key}": rule_tensor(key, stored.file.shapes[f"weights.{key}"], "another") for key in stored.under("weights.")}
+    weights = {
+        f"weights.{key}": rule_tensor(key, stored.file.shapes[f"weights.{key}"], "another")
+        for key in stored.under("weights.")
+    }
     names = ("x", "r", "effnet", "clip")
 
     by_rule = tmp_path / "stage_b_rule.safetensors"
     save_file(inputs, by_rule, metadata={"config": json.dumps(config)})
-    prediction = Record(by_rule).build(StageB, "stage_b")(**{name: paddle.to_tensor(inputs[f"in.{name}"]) for name in names})
+    prediction = Record(by_rule).build(StageB, "stage_b")(
+        **{name: paddle.to_tensor(inputs[f"in.{name}"]) for name in names}
+    )
     assert relative_error(prediction, stored.array("out.pred")) > 0.1
 
     plain = {key: value for key, value in stored.config.items() if key not in ("weights", "salt")}

@@ -38,7 +38,9 @@ def test_unknown_file(tmp_path, capsys):
     assert status == 1 and "UNKNOWN" in lines[1] and "1 did not" in lines[-1]
 
 
-@pytest.mark.parametrize("name, key", [("previewer", "out.image"), ("stage_a_tiny", "out.decoded"), ("stage_c_tiny", "out.pred")])
+@pytest.mark.parametrize(
+    "name, key", [("previewer", "out.image"), ("stage_a_tiny", "out.decoded"), ("stage_c_tiny", "out.pred")]
+)
 def test_one_tampered_number_is_a_miss(tmp_path, capsys, name, key):
     def tamper(tensors, config):
         tensors[key].flat[7] += np.abs(tensors[key]).max()
@@ -93,6 +95,7 @@ def test_broken_recording_is_a_row_and_not_the_end(tmp_path, capsys):
 
     copy_record(REFERENCE / "stage_b_tiny.safetensors", tmp_path / "stage_b_tiny.safetensors", forget)
     copy_record(REFERENCE / "previewer.safetensors", tmp_path / "previewer.safetensors")
+
     def misname(tensors, config):
         config["c_hiden"] = 64
 

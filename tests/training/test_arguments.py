@@ -4,8 +4,8 @@ import subprocess
 import sys
 
 import pytest
-
 from helpers import ROOT
+
 from ldm.training.arguments import parse_arguments
 
 BASE = ["--output_dir", "out", "--do_train"]

@@ -3,11 +3,11 @@
 import json
 import pickle
 
+import extract_unet_weights
 import numpy as np
 import paddle
 import pytest
 
-import extract_unet_weights
 from ldm.release import load_network, network_config
 from ldm.training.checkpoint import extract_unet, find_state_file, save_unet_config
 from ldm.weights.files import TensorFile
@@ -22,7 +22,9 @@ def checkpoint(rule_release, tmp_path):
     network = load_network(source, "stage_c")
     folder = tmp_path / "checkpoint-10"
     folder.mkdir()
-    paddle.save({f"unet.{key}": value for key, value in network.state_dict().items()}, str(folder / "model_state.pdparams"))
+    paddle.save(
+        {f"unet.{key}": value for key, value in network.state_dict().items()}, str(folder / "model_state.pdparams")
+    )
     save_unet_config(folder, network_config(source, "stage_c"))
     return folder, network
 

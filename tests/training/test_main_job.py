@@ -7,9 +7,9 @@ import sys
 
 import numpy as np
 import pytest
+from helpers import ROOT
 from PIL import Image
 
-from helpers import ROOT
 from ldm.images import read_settings
 
 SIZES = ["--height", "256", "--width", "256", "--steps", "2", "--decoder_steps", "1"]
@@ -27,7 +27,18 @@ def run(*command, **environment) -> str:
 def train(release, photos, output, steps, *flags):
     settings = dict(WEIGHTS=release, DATASET=photos, OUTPUT=output, STEPS=steps, RESOLUTION=64, BATCH_SIZE=4)
     small = ["--image_logging_steps", "6", "--num_inference_steps", "2", "--learning_rate", "1e-3", "--save_steps", "6"]
-    run("sh", "train.sh", *small, "--logging_steps", "3", "--ema_decay", "0.9", *flags, **settings, LAUNCH=sys.executable)
+    run(
+        "sh",
+        "train.sh",
+        *small,
+        "--logging_steps",
+        "3",
+        "--ema_decay",
+        "0.9",
+        *flags,
+        **settings,
+        LAUNCH=sys.executable,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +57,18 @@ def job(tmp_path_factory, rule_release):
 
 def generate(job, name, *flags):
     target = job["folder"] / name
-    run(sys.executable, "inference.py", "--weights", job["release"], "--caption", CAPTION, "--output_dir", target, *SIZES, *flags)
+    run(
+        sys.executable,
+        "inference.py",
+        "--weights",
+        job["release"],
+        "--caption",
+        CAPTION,
+        "--output_dir",
+        target,
+        *SIZES,
+        *flags,
+    )
     return target / "result_0.png"
 
 

@@ -43,7 +43,11 @@ def test_draws_depend_on_seed_step_and_sample_alone():
     single = draw(1, 2, 0, [6], (16, 3, 3), 0.5, 0.5)
     assert np.array_equal(whole.epsilon[1].numpy(), single.epsilon[0].numpy())
     assert float(whole.t[1]) == float(single.t[0])
-    others = [draw(1, 3, 0, [6], (16, 3, 3), 0.5, 0.5), draw(2, 2, 0, [6], (16, 3, 3), 0.5, 0.5), draw(1, 2, 1, [6], (16, 3, 3), 0.5, 0.5)]
+    others = [
+        draw(1, 3, 0, [6], (16, 3, 3), 0.5, 0.5),
+        draw(2, 2, 0, [6], (16, 3, 3), 0.5, 0.5),
+        draw(1, 2, 1, [6], (16, 3, 3), 0.5, 0.5),
+    ]
     assert all(float(other.t[0]) != float(single.t[0]) for other in others)
     assert dropout_seed(1, 2, 0, 0) == dropout_seed(1, 2, 0, 0) != dropout_seed(1, 2, 0, 1)
 

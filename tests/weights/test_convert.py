@@ -30,7 +30,9 @@ def official(tmp_path, kind):
     return write_official(tmp_path / "official.safetensors", kind)
 
 
-QUICK = pytest.mark.parametrize("kind", [kind for kind in CONFIGS if kind != "effnet"], indirect=True)  # the one that cannot be small
+QUICK = pytest.mark.parametrize(
+    "kind", [kind for kind in CONFIGS if kind != "effnet"], indirect=True
+)  # the one that cannot be small
 
 
 def test_round_trip_is_exact(official, kind, tmp_path):
@@ -102,7 +104,10 @@ def test_statistics_are_loaded_as_float32_whatever_the_rest_is(tmp_path):
     official = write_official(tmp_path / "official.safetensors", "previewer")
     network = load_weights(unfilled("previewer"), official, "previewer", "bfloat16")
     dtypes = {key: tensor.dtype for key, tensor in network.state_dict().items()}
-    assert all(dtype == (paddle.float32 if key.endswith(("_mean", "_variance")) else paddle.bfloat16) for key, dtype in dtypes.items())
+    assert all(
+        dtype == (paddle.float32 if key.endswith(("_mean", "_variance")) else paddle.bfloat16)
+        for key, dtype in dtypes.items()
+    )
 
 
 def test_bfloat16_file_keeps_its_dtype_unless_told(tmp_path):

@@ -137,6 +137,12 @@ def test_half_precision_needs_a_gpu(tmp_path):
 
 def test_a_whole_rule_release_loads(rule_release):
     release = Release(rule_release)
-    for kind, version in (("stage_c", "1B"), ("stage_b", "700M"), ("stage_a", None), ("effnet", None), ("previewer", None)):
+    for kind, version in (
+        ("stage_c", "1B"),
+        ("stage_b", "700M"),
+        ("stage_a", None),
+        ("effnet", None),
+        ("previewer", None),
+    ):
         network = release.load(kind, version)
         assert not network.training and release.file(kind, version).stem == FILES[kind, version]

@@ -36,6 +36,8 @@ def test_a_file_is_never_in_memory_as_a_whole(tmp_path):
     mebibytes = paths[1].stat().st_size / 2**20
     assert mebibytes > 400
     largest = max(4 * 768 * 2 * 768, 1280 * 4 * 768) * 4 / 2**20  # the largest tensor, 18 MiB
-    grown = float(run_python(CODE, paths[1], tmp_path / "target.safetensors", json.dumps(config), paths[0], json.dumps(small)))
+    grown = float(
+        run_python(CODE, paths[1], tmp_path / "target.safetensors", json.dumps(config), paths[0], json.dumps(small))
+    )
     print(f"{mebibytes:.0f} MiB converted, {grown:.0f} MiB more memory, largest tensor {largest:.0f} MiB")
     assert grown < 8 * largest < mebibytes / 2

@@ -5,8 +5,8 @@ import pytest
 from checkpoints import edit, unfilled, write_official
 from safetensors.numpy import load_file, save_file
 
-from ldm.weights.convert import convert_file, load_weights, save_weights
 from ldm.atomic import atomic_path
+from ldm.weights.convert import convert_file, load_weights, save_weights
 from ldm.weights.files import TensorFile, write_tensors
 from ldm.weights.plan import WeightsMismatch, release_key_of
 from ldm.weights.rules import RULES
@@ -120,7 +120,10 @@ def test_source_and_target_must_differ(stage_c):
 
 @pytest.mark.parametrize("existing", [True, False])
 def test_a_failed_write_leaves_everything_as_it_was(tmp_path, existing):
-    source, target = write_official(tmp_path / "official.safetensors", "stage_c"), tmp_path / "out" / "target.safetensors"
+    source, target = (
+        write_official(tmp_path / "official.safetensors", "stage_c"),
+        tmp_path / "out" / "target.safetensors",
+    )
     target.parent.mkdir()
     if existing:
         target.write_bytes(b"the old one")

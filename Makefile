@@ -1,0 +1,56 @@
+# Everything is installed into .venv/. The stamps in there remember what is installed, so a second call runs no pip;
+# they are written last, so an interrupted installation is taken up again.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
+RELEASE := build/rule_release
+PARITY_ARGS ?= --no_full_size
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help venv generate test parity lint clean distclean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo 'Options: PYTHON=python3.11  PYTEST_ARGS=--run-slow  GENERATE_ARGS="--seed 1"'
+
+venv: $(VENV)/.installed ## set up .venv/ for inference and training
+
+generate: $(VENV)/.installed ## two pictures in results/, with small untrained weights
+	$(PY) scripts/make_rule_release.py --output $(RELEASE)
+	$(PY) inference.py --weights $(RELEASE) --caption "a red fox in the snow" --caption "a lighthouse at night" \
+		--output_dir results $(GENERATE_ARGS)
+
+test: $(VENV)/.installed-test ## run the tests
+	$(PY) -m pytest $(PYTEST_ARGS)
+
+parity: $(VENV)/.installed ## compare with the recorded reference vectors (PARITY_ARGS= for the full sizes too)
+	$(PY) scripts/verify_parity.py --plot build/parity.png $(PARITY_ARGS)
+
+lint: $(VENV)/.installed-test ## check the style
+	$(PY) -m ruff check .
+
+clean: ## remove results and caches, keep .venv/
+	rm -rf build results .pytest_cache .ruff_cache *.egg-info
+	find . -path './.?*' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
+
+distclean: clean ## remove .venv/ too
+	rm -rf $(VENV)
+
+$(VENV)/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 13))' 2>/dev/null || \
+		{ echo 'Python 3.10, 3.11 or 3.12 is needed, "$(PYTHON)" is not: try make PYTHON=python3.11' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: requirements.txt | $(VENV)/.created
+	@echo 'Installing requirements.txt (2.4 GB, some minutes) ...'
+	$(PIP_INSTALL) -r requirements.txt
+	@touch $@
+
+$(VENV)/.installed-test: requirements.txt requirements-test.txt | $(VENV)/.created
+	@echo 'Installing requirements.txt and requirements-test.txt (3.3 GB, some minutes) ...'
+	$(PIP_INSTALL) -r requirements.txt -r requirements-test.txt
+	@touch $(VENV)/.installed $@

@@ -1,0 +1,133 @@
+"""Folders of scenes: the same bytes twice, resumed after a stop, refused when something does not fit."""
+
+import json
+from pathlib import Path
+
+import make_scene_dataset
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldm.data.pairs import find_pairs
+from ldm.scenes.checker import check
+from ldm.scenes.dataset import SceneSettings, read_scenes, scene_name, write_scenes
+from ldm.scenes.sampling import held_out
+
+
+def contents(folder) -> dict:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+
+
+def run(capsys, *arguments):
+    """(exit status, error lines without the progress bar) of the script."""
+    status = make_scene_dataset.main([str(argument) for argument in arguments])
+    return status, [line for line in capsys.readouterr().err.splitlines() if "image/s" not in line and line]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("scenes") / "test"
+    assert make_scene_dataset.main(["--output", str(folder), "--count", "24", "--split", "test", "--seed", "5"]) == 0
+    return folder
+
+
+def test_the_folder_is_an_image_text_dataset(folder):
+    pairs = find_pairs(folder)
+    scenes = read_scenes(folder)
+    assert [str(pair.image.relative_to(folder).with_suffix("")) for pair in pairs] == list(scenes) == [scene_name(index) for index in range(24)]
+    for pair, (scene, caption) in zip(pairs, scenes.values()):
+        image = np.asarray(Image.open(pair.image))
+        assert image.shape == (128, 128, 3) and pair.read_caption() == caption
+        assert check(image, scene).all and held_out(scene)
+        assert all(item.colour in caption.replace("gray", "grey") for item in scene.items)
+
+
+def test_names_fill_folders_of_a_thousand():
+    assert [scene_name(index) for index in (0, 999, 1000, 123456)] == ["000/000000", "000/000999", "001/001000", "123/123456"]
+
+
+def test_the_same_bytes_twice_and_from_several_processes(folder, tmp_path, capsys):
+    assert run(capsys, "--output", tmp_path / "a", "--count", 24, "--split", "test", "--seed", 5)[0] == 0
+    assert run(capsys, "--output", tmp_path / "b", "--count", 24, "--split", "test", "--seed", 5, "--workers", 2)[0] == 0
+    assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(folder)
+    assert run(capsys, "--output", tmp_path / "c", "--count", 24, "--split", "test", "--seed", 6)[0] == 0
+    assert not set(contents(tmp_path / "c").values()) & set(contents(folder).values())
+
+
+def test_a_stopped_run_goes_on_and_keeps_what_is_there(folder, tmp_path):
+    def stop_after_ten(lines):
+        for index, line in enumerate(lines):
+            if index == 10:
+                raise KeyboardInterrupt
+            yield line
+
+    settings = SceneSettings(24, seed=5, split="test")
+    with pytest.raises(KeyboardInterrupt):
+        write_scenes(tmp_path, settings, progress=stop_after_ten)
+    begun = contents(tmp_path)
+    assert 20 <= len(begun) < 26 and "scenes.jsonl" not in begun and not any(name.endswith(".part") for name in begun)
+    with pytest.raises(FileNotFoundError, match="scenes.jsonl does not exist"):
+        read_scenes(tmp_path)
+    stamp = (tmp_path / "000" / "000003.png").stat().st_mtime_ns
+    (tmp_path / "000" / "000004.txt").unlink()
+    write_scenes(tmp_path, settings)
+    assert contents(tmp_path) == contents(folder)
+    assert (tmp_path / "000" / "000003.png").stat().st_mtime_ns == stamp
+
+
+def test_a_larger_count_extends_the_folder(folder, tmp_path, capsys):
+    assert run(capsys, "--output", tmp_path, "--count", 6, "--split", "test", "--seed", 5)[0] == 0
+    assert len(find_pairs(tmp_path)) == len(read_scenes(tmp_path)) == 6
+    assert run(capsys, "--output", tmp_path, "--count", 24, "--split", "test", "--seed", 5)[0] == 0
+    assert contents(tmp_path) == contents(folder)
+
+
+def test_training_captions_leave_things_out_and_pictures_have_the_size(tmp_path, capsys):
+    assert run(capsys, "--output", tmp_path, "--count", 40, "--size", 64)[0] == 0
+    lines = [json.loads(line) for line in (tmp_path / "scenes.jsonl").read_text().splitlines()]
+    sizes = ("small", "little", "medium", "large", "big")
+    assert any(not any(size in line["caption"] for size in sizes) for line in lines) and not any(line["held_out"] for line in lines)
+    assert Image.open(tmp_path / "000" / "000039.png").size == (64, 64)
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (("--count", 0), "count 0 is out of range: 1 to"),
+        (("--count", -3), "count -3"),
+        (("--count", 2000000), "count 2000000"),
+        (("--count", 3, "--size", 63), "size 63 is out of range: 64 to"),
+        (("--count", 3, "--size", 99999), "size 99999"),
+        (("--count", 3, "--seed", -1), "seed -1 is negative"),
+        (("--count", 3, "--workers", 0), "workers 0 is too few"),
+    ],
+)
+def test_bad_values_are_refused_in_one_line(tmp_path, capsys, arguments, message):
+    status, errors = run(capsys, "--output", tmp_path / "new", *arguments)
+    assert status == 2 and len(errors) == 1 and message in errors[0]
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("changed, message", [(("--seed", 6), "seed 5, not 6"), (("--size", 64), "size 128, not 64"), (("--split", "train"), "split test, not train"), (("--count", 23), "count 24, not 23")])
+def test_a_folder_of_other_settings_is_refused_and_kept(folder, capsys, changed, message):
+    before = contents(folder)
+    arguments = {"--count": 24, "--split": "test", "--seed": 5} | {changed[0]: changed[1]}
+    status, errors = run(capsys, "--output", folder, *(part for pair in arguments.items() for part in pair))
+    assert status == 2 and len(errors) == 1 and message in errors[0]
+    assert contents(folder) == before
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"count": 3, "colour": "red"}', '{"count": 0}'])
+def test_damaged_settings_are_refused_in_one_line(tmp_path, capsys, text):
+    (tmp_path / "dataset.json").write_text(text)
+    status, errors = run(capsys, "--output", tmp_path, "--count", 3)
+    assert status == 2 and len(errors) == 1 and "dataset.json cannot be read" in errors[0]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
+    (tmp_path / "holiday.jpg").write_bytes(b"mine")
+    status, errors = run(capsys, "--output", tmp_path, "--count", 3)
+    assert status == 2 and "not empty" in errors[0] and list(contents(tmp_path)) == ["holiday.jpg"]
+    (tmp_path / "file").write_text("")
+    status, errors = run(capsys, "--output", tmp_path / "file", "--count", 3)
+    assert status == 2 and len(errors) == 1
