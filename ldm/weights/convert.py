@@ -60,11 +60,15 @@ def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
 
 
 def fill(parameter: paddle.Tensor, value, dtype: str):
-    """Give `parameter` (possibly built lazily) the contents of `value` in `dtype`."""
+    """Give `parameter` (possibly built lazily) the contents of `value` in `dtype`, on the current device."""
     if not isinstance(value, paddle.Tensor):
         value = paddle.to_tensor(value)
+    value = value.astype(dtype).contiguous()
+    device = paddle.get_device()
+    if device != "cpu":
+        value = value.to(device)  # files are read into the CPU's memory
     parameter.get_tensor()._clear()
-    value.astype(dtype).contiguous()._share_buffer_to(parameter)
+    value._share_buffer_to(parameter)
 
 
 def _stored_dtype(key: str, dtype: str) -> str:
