@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import config
+from ldm.cli import run
 from ldm.runtime import prepare
 
 
@@ -80,12 +81,7 @@ def generate(args):
 def main(argv=None) -> int:
     args = parse(argv)
     prepare()
-    try:
-        generate(args)
-    except (ValueError, OSError, FloatingPointError) as error:
-        print(f"inference.py: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run("inference.py", lambda: generate(args))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from convert_unet_weight import add_arguments, convert_all  # noqa: E402
 
+from ldm.cli import run  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
+
+
+def convert(args):
+    """Convert the networks and, from a whole folder, bring CLIP along."""
+    from ldm.conversion import OTHERS, copy_clip_folders
+
+    written = convert_all(args, OTHERS)
+    if Path(args.input).is_dir():
+        for name in copy_clip_folders(args.input, written[0].parent):
+            print(f"{Path(args.input) / name} copied: CLIP is read in Hugging Face's format as it is")
 
 
 def main(argv=None) -> int:
@@ -18,17 +29,7 @@ def main(argv=None) -> int:
     add_arguments(parser)
     args = parser.parse_args(argv)
     prepare()
-    from ldm.conversion import OTHERS, copy_clip_folders
-
-    try:
-        written = convert_all(args, OTHERS)
-        if Path(args.input).is_dir():
-            for name in copy_clip_folders(args.input, written[0].parent):
-                print(f"{Path(args.input) / name} copied: CLIP is read in Hugging Face's format as it is")
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(parser.prog, lambda: convert(args))
 
 
 if __name__ == "__main__":

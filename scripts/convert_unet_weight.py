@@ -8,6 +8,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config  # noqa: E402
+from ldm.cli import run  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -48,12 +49,7 @@ def main(argv=None) -> int:
     prepare()
     from ldm.conversion import UNETS
 
-    try:
-        convert_all(args, UNETS)
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    return 0
+    return run(parser.prog, lambda: convert_all(args, UNETS))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ldm.cli import run  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -23,6 +24,15 @@ def source_and_target(checkpoint_path: str, model_file: str):
     return next(path for path in paths if path not in targets), targets[0]
 
 
+def extract(args):
+    """Extract what the options name and say how to use it."""
+    from ldm.training.checkpoint import extract_unet
+
+    source, target = source_and_target(args.checkpoint_path, args.model_file)
+    read = extract_unet(source, target, args.dtype, args.save_ema)
+    print(f"{read} -> {target} ({args.dtype}). Use it: python inference.py --prior_weights {target}")
+
+
 def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
@@ -36,16 +46,7 @@ def main(argv=None) -> int:
     add("--save_ema", action="store_true", help="the averaged weights (of a run with --ema_decay) instead of the last")
     args = parser.parse_args(argv)
     prepare()
-    from ldm.training.checkpoint import extract_unet
-
-    try:
-        source, target = source_and_target(args.checkpoint_path, args.model_file)
-        read = extract_unet(source, target, args.dtype, args.save_ema)
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    print(f"{read} -> {target} ({args.dtype}). Use it: python inference.py --prior_weights {target}")
-    return 0
+    return run(parser.prog, lambda: extract(args))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ldm.cli import run  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
+
+
+def write(args):
+    """Write the photographs."""
+    from ldm.data.photos import write_photos
+
+    count = write_photos(args.output)
+    print(f"Wrote {count} photographs with captions to {args.output}")
 
 
 def main(argv=None) -> int:
@@ -15,15 +24,7 @@ def main(argv=None) -> int:
     parser.add_argument("--output", default="dataset/photos", help="folder to write (default: %(default)s)")
     args = parser.parse_args(argv)
     prepare()
-    from ldm.data.photos import write_photos
-
-    try:
-        count = write_photos(args.output)
-    except (ModuleNotFoundError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    print(f"Wrote {count} photographs with captions to {args.output}")
-    return 0
+    return run(parser.prog, lambda: write(args))
 
 
 if __name__ == "__main__":
