@@ -13,6 +13,7 @@ from ldm.atomic import atomic_path
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I64": "int64", "I32": "int32"}
 NAMES = {ours: theirs for theirs, ours in DTYPES.items()}
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}
+SAME_BITS = {"U16": "BF16"}  # how PaddleNLP's own saves write bfloat16
 FLOAT_DTYPES = ("float32", "float16", "bfloat16")
 
 
@@ -21,6 +22,10 @@ class TensorFile:
 
     `shapes` and `dtypes` come from the header; `metadata` is its string map. Keys under a `state_dict.` prefix,
     as some checkpoints wrap their weights, are seen without it.
+
+    The package checks the header; the data is read with plain file reads. Tensors from the package are views of the
+    mapped file: training would write to them, they must not outlive it, and every page once read counts as memory of
+    this process, a whole checkpoint in the end.
     """
 
     def __init__(self, path):
@@ -28,37 +33,53 @@ class TensorFile:
         if not self.path.is_file():
             raise FileNotFoundError(f"{self.path} does not exist: check the path, or download or convert it first.")
         try:
-            self._file = safe_open(str(self.path), framework="paddle")
+            with safe_open(str(self.path), framework="np") as checked:
+                self.metadata = dict(checked.metadata() or {})
         except SafetensorError as error:
             raise ValueError(
                 f"{self.path} is not a complete safetensors file ({error}): download or write it again."
             ) from error
-        self.metadata = dict(self._file.metadata() or {})
-        stored = list(self._file.keys())
-        wrapped = bool(stored) and all(key.startswith("state_dict.") for key in stored)
-        self._stored_key = {key.removeprefix("state_dict.") if wrapped else key: key for key in stored}
-        slices = {key: self._file.get_slice(stored_key) for key, stored_key in self._stored_key.items()}
-        self.shapes = {key: tuple(s.get_shape()) for key, s in slices.items()}
-        self.dtypes = {key: s.get_dtype() for key, s in slices.items()}
+        self._file = open(self.path, "rb")
+        length = struct.unpack("<Q", self._file.read(8))[0]
+        header = json.loads(self._file.read(length))
+        header.pop("__metadata__", None)
+        self._data_start = 8 + length
+        if header and all(key.startswith("state_dict.") for key in header):
+            header = {key.removeprefix("state_dict."): entry for key, entry in header.items()}
+        self._offsets = {key: entry["data_offsets"] for key, entry in header.items()}
+        self.shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
+        self.dtypes = {key: SAME_BITS.get(entry["dtype"], entry["dtype"]) for key, entry in header.items()}
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        self._file.__exit__(None, None, None)
+        self._file.close()
 
     def keys(self):
         return self.shapes.keys()
 
     def read(self, key) -> paddle.Tensor:
-        """One tensor, on the CPU, in the file's dtype: a copy, since the package hands out views of the mapped file,
-        which training would write to and which must not outlive it."""
-        return self._file.get_tensor(self._stored_key[key]).clone()
+        """One tensor, on the CPU, in the file's dtype."""
+        return paddle.to_tensor(self._read_raw(key), place=paddle.CPUPlace())  # uint16 becomes bfloat16
 
     def read_numpy(self, key) -> np.ndarray:
         """One tensor as numpy; bfloat16, which numpy lacks, comes as float32."""
-        tensor = self.read(key)
-        return (tensor.astype("float32") if tensor.dtype == paddle.bfloat16 else tensor).numpy()
+        raw = self._read_raw(key)
+        return (raw.astype(np.uint32) << 16).view(np.float32) if self.dtypes[key] == "BF16" else raw
+
+    def _read_raw(self, key) -> np.ndarray:
+        """The stored values; the bits of bfloat16 as uint16."""
+        stored = self.dtypes[key]
+        if stored not in DTYPES:
+            raise ValueError(f"{self.path}: {key} is of type {stored}, known are {', '.join(DTYPES)}.")
+        start, end = self._offsets[key]
+        self._file.seek(self._data_start + start)
+        dtype = np.dtype(np.uint16 if stored == "BF16" else DTYPES[stored])
+        values = np.empty(self.shapes[key], dtype)
+        if values.nbytes != end - start or self._file.readinto(values.reshape(-1).view(np.uint8)) != values.nbytes:
+            raise ValueError(f"{self.path} ends within {key}: download or write it again.")
+        return values
 
 
 def write_tensors(path, entries, metadata: dict):
