@@ -11,15 +11,15 @@ COLOUR_WORDS = {"grey": ("grey", "gray")}
 SHAPE_WORDS = {"circle": ("circle", "disc"), "cross": ("cross", "plus sign"), "crescent": ("crescent", "crescent moon")}
 SIZE_WORDS = {"small": ("small", "little"), "medium": ("medium-sized", "medium"), "large": ("large", "big")}
 POSITION_WORDS = {
-    "top left": ("in the top left", "in the top left corner", "at the upper left"),
+    "top left": ("in the top left", "in the top left corner", "in the upper left"),
     "top middle": ("at the top", "in the top centre"),
-    "top right": ("in the top right", "in the top right corner", "at the upper right"),
+    "top right": ("in the top right", "in the top right corner", "in the upper right"),
     "middle left": ("on the left", "on the left side"),
     "middle middle": ("in the centre", "in the middle", "in the center"),
     "middle right": ("on the right", "on the right side"),
-    "bottom left": ("in the bottom left", "in the bottom left corner", "at the lower left"),
+    "bottom left": ("in the bottom left", "in the bottom left corner", "in the lower left"),
     "bottom middle": ("at the bottom", "in the bottom centre"),
-    "bottom right": ("in the bottom right", "in the bottom right corner", "at the lower right"),
+    "bottom right": ("in the bottom right", "in the bottom right corner", "in the lower right"),
 }
 RELATION_WORDS = {
     "left of": ("to the left of", "left of"),

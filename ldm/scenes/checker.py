@@ -25,6 +25,7 @@ class Verdict:
         return all(astuple(self))
 
 
+PAIRED_BY = ("colour", "shape", "size")
 ATTRIBUTES = tuple(field.name for field in fields(Verdict)) + ("all",)
 
 
@@ -40,7 +41,9 @@ def judge(reading: Reading, scene: Scene) -> Verdict:
         return Verdict(count, background, False, False, False, False)
 
     def matches(order) -> list:
-        return [[getattr(one, name) == getattr(item, name) for one, item in zip(order, scene.items)] for name in ("colour", "shape", "size")]
+        return [
+            [getattr(one, name) == getattr(item, name) for one, item in zip(order, scene.items)] for name in PAIRED_BY
+        ]
 
     order = max(permutations(seen), key=lambda order: sum(map(sum, matches(order))))
     colour, shape, size = (all(row) for row in matches(order))
@@ -77,8 +80,9 @@ def score(readings, scenes) -> list[Score]:
         if not own:
             continue
         verdicts = [judge(*pair) for pair in own]
-        shifts = range(1, min(CHANCE_SHIFTS + 1, len(own)))
-        others = [judge(reading, own[(index + shift) % len(own)][1]) for shift in shifts for index, (reading, _) in enumerate(own)]
+        others = []
+        for shift in range(1, min(CHANCE_SHIFTS + 1, len(own))):
+            others += [judge(reading, other) for (reading, _), (_, other) in zip(own, own[shift:] + own[:shift])]
         for name in ATTRIBUTES:
             chance = sum(getattr(other, name) for other in others) / len(others) if others else None
             lines.append(Score(objects, name, sum(getattr(verdict, name) for verdict in verdicts), len(own), chance))
@@ -90,5 +94,7 @@ def format_table(lines: list[Score]) -> str:
     rows = [f"{'objects':<9}{'attribute':<12}{'right':>11}{'share':>9}{'chance':>9}"]
     for line in lines:
         chance = "-" if line.chance is None else f"{line.chance:.1%}"
-        rows.append(f"{line.objects:<9}{line.attribute:<12}{f'{line.right}/{line.total}':>11}{line.share:>9.1%}{chance:>9}")
+        rows.append(
+            f"{line.objects:<9}{line.attribute:<12}{f'{line.right}/{line.total}':>11}{line.share:>9.1%}{chance:>9}"
+        )
     return "\n".join(rows)

@@ -8,7 +8,7 @@ from ldm.scenes.scene import COLUMNS, ROWS, SIZES, Scene
 
 MARGIN = 0.03  # least distance of an object to the border
 GAP = 0.05  # least distance of two objects along their relation
-NEAR = 0.33  # centres up to here are "left" or "top", mirrored "right" or "bottom"
+NEAR = 0.29  # centres up to here are "left" or "top", mirrored "right" or "bottom"
 MIDDLE = (0.45, 0.55)
 SLANT = 0.4  # "left of": at most this much up or down per step to the side
 
@@ -48,7 +48,9 @@ def layout(scene: Scene) -> list[Box]:
     extents = [rng.uniform(*SIZES[item.size]) for item in scene.items]
     if len(extents) == 1:
         row, column = scene.place.split()
-        return [Box(_along(rng, COLUMNS.index(column), extents[0]), _along(rng, ROWS.index(row), extents[0]), extents[0])]
+        return [
+            Box(_along(rng, COLUMNS.index(column), extents[0]), _along(rng, ROWS.index(row), extents[0]), extents[0])
+        ]
     backwards = scene.place in ("right of", "below")
     along, across = _pair(rng, *(extents[::-1] if backwards else extents))
     if backwards:

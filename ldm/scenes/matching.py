@@ -13,6 +13,11 @@ BORDER = 4  # pixels around it, for what blur and a wrong box push out
 SIDE = GRID + 2 * BORDER
 SCALES = (0.92, 1.0, 1.08, 1.2)  # of the object in its box; a blurred star loses its tips: its box is too small
 BLURS = (0.0, 1.0, 2.0)  # in grid pixels
+STRETCHES = (
+    (1.0, 1.0),
+    (0.85, 1.0),
+    (1.0, 0.85),
+)  # of the window in x and y: a generator's square may be a little flat
 LIKE = 0.6  # overlap below which an object is none of the shapes; renders blurred by 1.5 pixels stay above 0.7
 
 
@@ -30,15 +35,23 @@ def _templates() -> tuple[list, np.ndarray]:
 
 
 def best_shape(alpha: np.ndarray, box: tuple) -> tuple[str, float]:
-    """The most similar shape and their soft intersection over union. alpha: coverage (H, W) in [0, 1]; box: x, y, extent in pixels."""
+    """The most similar shape and their soft intersection over union.
+
+    alpha: coverage (H, W) in [0, 1]; box: x and y of its centre and its longer side, in pixels.
+    """
     x, y, extent = box
-    half = extent / 2 * SIDE / GRID
-    patch = Image.fromarray(alpha.astype(np.float32)).transform(
-        (SIDE, SIDE), Image.Transform.EXTENT, (x - half, y - half, x + half, y + half), Image.Resampling.BILINEAR
-    )
-    seen = np.clip(np.asarray(patch).ravel(), 0, 1)
+    whole = Image.fromarray(alpha.astype(np.float32))
     names, pictures = _templates()
-    overlap = np.minimum(pictures, seen).sum(1) / np.maximum(pictures, seen).sum(1)
+    overlaps = []
+    for stretch in STRETCHES:
+        across, down = (extent / 2 * SIDE / GRID * factor for factor in stretch)
+        window = (x - across, y - down, x + across, y + down)
+        seen = np.asarray(
+            whole.transform((SIDE, SIDE), Image.Transform.EXTENT, window, Image.Resampling.BILINEAR)
+        ).ravel()
+        common = np.minimum(pictures, seen).sum(1)
+        overlaps.append(common / (pictures.sum(1) + seen.sum() - common))  # the union is the sum without what is common
+    overlap = np.max(overlaps, axis=0)
     return names[int(overlap.argmax())], float(overlap.max())
 
 

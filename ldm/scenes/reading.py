@@ -14,7 +14,7 @@ SIDE = 128  # pictures are read at this size
 FLAT = 25.0  # L*a*b* distance of the ends below which a background is flat
 EDGE = 4  # pixels that blur, and the smoothing of the segmentation, may have mixed with the background
 FEWEST_CORE = 12  # pixels that an object's colour is taken from at least
-THIRDS = (0.39, 0.61)  # between the centres that layout.py draws for left, middle and right
+THIRDS = (0.37, 0.63)  # between the centres that layout.py draws for left, middle and right
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,9 @@ def _sight(pixels: np.ndarray, background: np.ndarray, region: np.ndarray) -> Si
     # Shape and size
     shape, likeness = best_shape(alpha, (x, y, max(right - left, bottom - top)))
     extent = extent_of(shape, alpha.sum()) / SIDE
-    return Sighting(shape if likeness >= LIKE else None, nearest(colour), size_word(extent), x / SIDE, y / SIDE, extent, likeness)
+    return Sighting(
+        shape if likeness >= LIKE else None, nearest(colour), size_word(extent), x / SIDE, y / SIDE, extent, likeness
+    )
 
 
 def read(image: np.ndarray) -> Reading:

@@ -30,7 +30,9 @@ def render(scene: Scene, size: int = 128) -> np.ndarray:
         half = box.extent / 2
         left, top = math.floor((box.x - half) * size), math.floor((box.y - half) * size)
         right, bottom = math.ceil((box.x + half) * size), math.ceil((box.y + half) * size)
-        alpha = coverage(item.shape, box.extent * size, box.x * size - left, box.y * size - top, right - left, bottom - top)
+        alpha = coverage(
+            item.shape, box.extent * size, box.x * size - left, box.y * size - top, right - left, bottom - top
+        )
         alpha = alpha[..., None].astype(np.float32) / 255
         window = pixels[top:bottom, left:right]
         window[:] = np.rint(window + alpha * (np.array(COLOURS[item.colour], np.float32) - window))

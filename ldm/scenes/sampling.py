@@ -74,7 +74,9 @@ def _draw_scene(rng, count: int) -> Scene:
     while True:
         items = tuple(_draw_item(rng) for _ in range(count))
         background = _draw_background(rng)
-        looks = {(item.shape, item.colour) for item in items}  # two objects differ in one of these: else "left of" says little
+        looks = {
+            (item.shape, item.colour) for item in items
+        }  # two objects differ in one of these: else "left of" says little
         if len(looks) == count and all(contrast(item.colour, background) >= MIN_CONTRAST for item in items):
             place = _choice(rng, POSITIONS if count == 1 else tuple(RELATIONS))
             return Scene(items, place, background, int(rng.integers(2**31)))

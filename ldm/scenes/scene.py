@@ -10,7 +10,12 @@ SIZES = {"small": (0.17, 0.21), "medium": (0.28, 0.32), "large": (0.40, 0.44)}
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "middle", "right")
 POSITIONS = tuple(f"{row} {column}" for row in ROWS for column in COLUMNS)  # of a single object
-RELATIONS = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}  # and the same seen from the other
+RELATIONS = {
+    "left of": "right of",
+    "right of": "left of",
+    "above": "below",
+    "below": "above",
+}  # and the same seen from the other
 DIRECTIONS = ("vertical", "horizontal")
 
 
@@ -44,14 +49,19 @@ class Background:
         for colour in self.colours:
             _known("background colour", colour, COLOURS)
         if len(self.colours) != (1 if self.direction is None else 2):
-            raise ValueError(f"A background is one colour or two with a direction, not {self.colours} with {self.direction}.")
+            raise ValueError(
+                f"A background is one colour or two with a direction, not {self.colours} with {self.direction}."
+            )
         if self.direction is not None:
             _known("direction", self.direction, DIRECTIONS)
 
 
 @dataclass(frozen=True)
 class Scene:
-    """`place` is the position of a single object, or the relation "items[0] PLACE items[1]" of two; `seed` varies the exact places."""
+    """One or two objects on a background.
+
+    place: the position of a single object, or the relation "items[0] PLACE items[1]" of two; seed: varies the exact places.
+    """
 
     items: tuple
     place: str

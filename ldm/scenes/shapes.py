@@ -20,6 +20,12 @@ def _star() -> list:
     return [(radius * math.cos(angle), radius * math.sin(angle)) for radius, angle in zip(radii, angles)]
 
 
+def _cross() -> list:
+    quarter = [(1, 1), (1, 3), (-1, 3)]
+    turned = [(-y, x) for x, y in quarter]
+    return quarter + turned + [(-x, -y) for x, y in quarter] + [(-x, -y) for x, y in turned]
+
+
 def _heart() -> list:
     t = np.linspace(0, 2 * math.pi, 96, endpoint=False)
     return list(zip(16 * np.sin(t) ** 3, -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))))
@@ -47,7 +53,7 @@ OUTLINES = {
     "triangle": _fitted([(0, -math.sqrt(3)), (1, 0), (-1, 0)]),
     "star": _fitted(_star()),
     "ring": _fitted(_arc(0, 360), _arc(0, 360, 0.55)),
-    "cross": _fitted([(1, 1), (1, 3), (-1, 3), (-1, 1), (-3, 1), (-3, -1), (-1, -1), (-1, -3), (1, -3), (1, -1), (3, -1), (3, 1)]),
+    "cross": _fitted(_cross()),
     "heart": _fitted(_heart()),
     "diamond": _fitted([(0, -1), (0.72, 0), (0, 1), (-0.72, 0)]),
     "crescent": _fitted(_crescent()),

@@ -20,7 +20,9 @@ def one(shape="star", colour="red", size="medium", place="top left", background=
     return Scene((Item(shape, colour, size),), place, Background((background,)), seed)
 
 
-def two(place="left of", background="yellow", first=("star", "red", "small"), second=("square", "blue", "large"), seed=3) -> Scene:
+def two(
+    place="left of", background="yellow", first=("star", "red", "small"), second=("square", "blue", "large"), seed=3
+) -> Scene:
     return Scene((Item(*first), Item(*second)), place, Background((background,)), seed)
 
 

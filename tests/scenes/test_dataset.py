@@ -1,6 +1,7 @@
 """Folders of scenes: the same bytes twice, resumed after a stop, refused when something does not fit."""
 
 import json
+import re
 from pathlib import Path
 
 import make_scene_dataset
@@ -15,7 +16,9 @@ from ldm.scenes.sampling import held_out
 
 
 def contents(folder) -> dict:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(Path(folder).rglob("*")) if path.is_file()
+    }
 
 
 def run(capsys, *arguments):
@@ -34,21 +37,31 @@ def folder(tmp_path_factory):
 def test_the_folder_is_an_image_text_dataset(folder):
     pairs = find_pairs(folder)
     scenes = read_scenes(folder)
-    assert [str(pair.image.relative_to(folder).with_suffix("")) for pair in pairs] == list(scenes) == [scene_name(index) for index in range(24)]
+    assert list(scenes) == [scene_name(index) for index in range(24)]
+    assert [pair.image for pair in pairs] == [folder / f"{name}.png" for name in scenes]
     for pair, (scene, caption) in zip(pairs, scenes.values()):
         image = np.asarray(Image.open(pair.image))
         assert image.shape == (128, 128, 3) and pair.read_caption() == caption
         assert check(image, scene).all and held_out(scene)
-        assert all(item.colour in caption.replace("gray", "grey") for item in scene.items)
+        assert len(re.findall("small|little|medium|large|big", caption.replace("medium-sized", "medium"))) == len(
+            scene.items
+        )
 
 
 def test_names_fill_folders_of_a_thousand():
-    assert [scene_name(index) for index in (0, 999, 1000, 123456)] == ["000/000000", "000/000999", "001/001000", "123/123456"]
+    assert [scene_name(index) for index in (0, 999, 1000, 123456)] == [
+        "000/000000",
+        "000/000999",
+        "001/001000",
+        "123/123456",
+    ]
 
 
 def test_the_same_bytes_twice_and_from_several_processes(folder, tmp_path, capsys):
     assert run(capsys, "--output", tmp_path / "a", "--count", 24, "--split", "test", "--seed", 5)[0] == 0
-    assert run(capsys, "--output", tmp_path / "b", "--count", 24, "--split", "test", "--seed", 5, "--workers", 2)[0] == 0
+    assert (
+        run(capsys, "--output", tmp_path / "b", "--count", 24, "--split", "test", "--seed", 5, "--workers", 2)[0] == 0
+    )
     assert contents(tmp_path / "a") == contents(tmp_path / "b") == contents(folder)
     assert run(capsys, "--output", tmp_path / "c", "--count", 24, "--split", "test", "--seed", 6)[0] == 0
     assert not set(contents(tmp_path / "c").values()) & set(contents(folder).values())
@@ -85,8 +98,8 @@ def test_a_larger_count_extends_the_folder(folder, tmp_path, capsys):
 def test_training_captions_leave_things_out_and_pictures_have_the_size(tmp_path, capsys):
     assert run(capsys, "--output", tmp_path, "--count", 40, "--size", 64)[0] == 0
     lines = [json.loads(line) for line in (tmp_path / "scenes.jsonl").read_text().splitlines()]
-    sizes = ("small", "little", "medium", "large", "big")
-    assert any(not any(size in line["caption"] for size in sizes) for line in lines) and not any(line["held_out"] for line in lines)
+    assert not any(line["held_out"] for line in lines)
+    assert any(not re.search("small|little|medium|large|big", line["caption"]) for line in lines)
     assert Image.open(tmp_path / "000" / "000039.png").size == (64, 64)
 
 
@@ -108,10 +121,18 @@ def test_bad_values_are_refused_in_one_line(tmp_path, capsys, arguments, message
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.parametrize("changed, message", [(("--seed", 6), "seed 5, not 6"), (("--size", 64), "size 128, not 64"), (("--split", "train"), "split test, not train"), (("--count", 23), "count 24, not 23")])
-def test_a_folder_of_other_settings_is_refused_and_kept(folder, capsys, changed, message):
+@pytest.mark.parametrize(
+    "option, value, message",
+    [
+        ("--seed", 6, "seed 5, not 6"),
+        ("--size", 64, "size 128, not 64"),
+        ("--split", "train", "split test, not train"),
+        ("--count", 23, "count 24, not 23"),
+    ],
+)
+def test_a_folder_of_other_settings_is_refused_and_kept(folder, capsys, option, value, message):
     before = contents(folder)
-    arguments = {"--count": 24, "--split": "test", "--seed": 5} | {changed[0]: changed[1]}
+    arguments = {"--count": 24, "--split": "test", "--seed": 5} | {option: value}
     status, errors = run(capsys, "--output", folder, *(part for pair in arguments.items() for part in pair))
     assert status == 2 and len(errors) == 1 and message in errors[0]
     assert contents(folder) == before

@@ -1,6 +1,7 @@
 """The two splits: what training never shows, what it shows often, and that objects can be seen."""
 
 from collections import Counter
+from itertools import product
 
 import numpy as np
 import pytest
@@ -52,7 +53,9 @@ def test_the_held_out_items_never_change():
 
 
 def test_about_a_tenth_of_every_kind_is_held_out(test):
-    relations = [is_held_out("relation", a, relation, b) for a in OUTLINES for relation in ("left of", "above") for b in OUTLINES]
+    relations = [
+        is_held_out("relation", a, relation, b) for a in OUTLINES for relation in ("left of", "above") for b in OUTLINES
+    ]
     backgrounds = [is_held_out("background", a, "flat", b) for a in COLOURS for b in COLOURS]
     assert 0.06 < np.mean(relations) < 0.14 and 0.06 < np.mean(backgrounds) < 0.14
     kinds = Counter(combination[0] for scene in test for combination in held_out(scene))
@@ -72,7 +75,10 @@ def test_training_shows_every_value_often(train):
 
 
 def test_the_same_picture_in_other_words_is_the_same_combination():
-    scene, mirrored = two("left of"), two("right of", first=("square", "blue", "large"), second=("star", "red", "small"))
+    scene, mirrored = (
+        two("left of"),
+        two("right of", first=("square", "blue", "large"), second=("star", "red", "small")),
+    )
     assert combinations(scene) == combinations(mirrored)
     assert combinations(scene) != combinations(two("right of"))
     assert combinations(two("above")) != combinations(scene)
@@ -85,7 +91,10 @@ def test_objects_contrast_with_their_background_and_differ(train, test):
 
 
 def test_contrast_looks_at_the_whole_gradient():
-    assert contrast("grey", Background(("black",))) > MIN_CONTRAST and contrast("grey", Background(("white",))) > MIN_CONTRAST
+    assert (
+        contrast("grey", Background(("black",))) > MIN_CONTRAST
+        and contrast("grey", Background(("white",))) > MIN_CONTRAST
+    )
     assert contrast("grey", Background(("black", "white"), "vertical")) < 5
     assert contrast("red", Background(("red",))) < 1e-3
 
@@ -93,7 +102,7 @@ def test_contrast_looks_at_the_whole_gradient():
 def test_the_palette_is_clearly_separated():
     assert min(distance(first, second) for first in COLOURS for second in COLOURS if first != second) > MIN_CONTRAST
     for name, rgb in COLOURS.items():
-        assert all(nearest(np.clip(np.array(rgb) + step, 0, 255)) == name for step in np.array(np.meshgrid(*[(-12, 12)] * 3)).reshape(3, -1).T)
+        assert all(nearest(np.clip(np.add(rgb, shift), 0, 255)) == name for shift in product((-12, 12), repeat=3))
     assert distance("white", "black") == pytest.approx(96, abs=2)  # of 100 between pure ones: a check of L*
 
 
