@@ -3,7 +3,7 @@
 import paddle
 
 from ldm.frozen import Frozen
-from ldm.networks.precision import float32_region
+from ldm.precision import float32_region
 
 
 def prior_conditions(frozen: Frozen, captions: list, image_embeds=None) -> dict:

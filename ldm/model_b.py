@@ -10,7 +10,7 @@ from ldm.diffusion.objective import Objective, noise_prediction_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
-from ldm.networks.precision import float32_region
+from ldm.precision import float32_region
 from ldm.sizes import centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.stage import CascadeStage
 

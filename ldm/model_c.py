@@ -16,7 +16,7 @@ from ldm.diffusion.objective import Objective, noise_prediction_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
-from ldm.networks.precision import float32_region
+from ldm.precision import float32_region
 from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
 
@@ -53,7 +53,7 @@ class ModelC(CascadeStage):
         images (B, 3, S, S) in [0, 1]; input_ids, attention_mask (B, L); clip_pixels (B, 3, P, P) in [0, 1];
         caption_dropped, image_used (B,) bool; t (B,); epsilon like the latents (B, 16, S / 32, S / 32).
         """
-        with float32_region():  # frozen towers and the noising keep their own precision under any autocast
+        with float32_region():  # frozen networks keep their own precision under any autocast
             latents = self.encode(images)
             text_embeds, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
             image_embeds = training_image_embeds(self.frozen, clip_pixels, image_used, self.image_width)

@@ -6,6 +6,7 @@ import paddle
 
 from ldm.diffusion.loss import epsilon_loss
 from ldm.diffusion.schedule import CosineSchedule, diffuse
+from ldm.precision import float32_region
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,13 @@ class Objective:
 def noise_prediction_objective(model, x0, conditions: dict, t, epsilon, weight, schedule=CosineSchedule()):
     """Noise x0 (B, C, H, W) with epsilon to times t (B,), let `model` predict epsilon, weigh the squared error.
 
-    weight(log_snr) -> (B,), for instance `p2_weight`. All of it but the model is float32.
+    weight(log_snr) -> (B,), for instance `p2_weight`. Everything but the model is float32 under any autocast: O2 would
+    hand the network a float16 noise level, whose phases are wrong by radians.
     """
-    log_snr = schedule.log_snr(t)
-    prediction = model(diffuse(x0, epsilon, log_snr), schedule.noise_condition(log_snr), **conditions)
-    per_sample = epsilon_loss(prediction, epsilon)
-    return Objective((per_sample * weight(log_snr)).mean(), per_sample, log_snr)
+    with float32_region():
+        log_snr = schedule.log_snr(t)
+        noised, r = diffuse(x0, epsilon, log_snr), schedule.noise_condition(log_snr)
+    prediction = model(noised, r, **conditions)
+    with float32_region():
+        per_sample = epsilon_loss(prediction, epsilon)
+        return Objective((per_sample * weight(log_snr)).mean(), per_sample, log_snr)

@@ -7,7 +7,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ldm.networks.linear import linear
-from ldm.networks.precision import float32_region
+from ldm.precision import float32_region
 
 
 class MultiHeadAttention(nn.Layer):

@@ -4,7 +4,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ldm.networks.broadcast import scale_and_shift, sum_over_image
-from ldm.networks.precision import float32_region
+from ldm.precision import float32_region
 
 
 class LayerNorm2D(nn.Layer):

@@ -3,7 +3,7 @@
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.networks.precision import float32_region
+from ldm.precision import float32_region
 
 
 def to_channels_last(x):
