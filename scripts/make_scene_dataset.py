@@ -7,8 +7,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ldm.cli import run  # noqa: E402
 from ldm.scenes.dataset import SceneSettings, write_scenes  # noqa: E402
 from ldm.scenes.sampling import SPLITS  # noqa: E402
+
+
+def write(args):
+    """Write the scenes with a progress bar."""
+    from tqdm.auto import tqdm
+
+    settings = SceneSettings(args.count, args.size, args.seed, args.split)
+    write_scenes(args.output, settings, args.workers, lambda lines: tqdm(lines, total=args.count, unit="image"))
+    print(f"{args.output} holds {args.count} {args.split} scenes of {args.size} x {args.size} pixels")
 
 
 def main(argv=None) -> int:
@@ -22,16 +32,7 @@ def main(argv=None) -> int:
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     args = parser.parse_args(argv)
-    from tqdm import tqdm
-
-    try:
-        settings = SceneSettings(args.count, args.size, args.seed, args.split)
-        write_scenes(args.output, settings, args.workers, lambda lines: tqdm(lines, total=args.count, unit="image"))
-    except (ValueError, OSError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
-        return 2
-    print(f"{args.output} holds {args.count} {args.split} scenes of {args.size} x {args.size} pixels")
-    return 0
+    return run(parser.prog, lambda: write(args))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 import re
 
 import pytest
-
 from helpers import ROOT, run_python
 
 READMES = ["README.md", "README_zh.md"]
