@@ -34,7 +34,8 @@ def find_pairs(folder) -> list[Pair]:
     folder = Path(folder)
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"The dataset folder {folder} does not exist: give --dataset_path an image-text folder."
+            f"The dataset folder {folder} does not exist: give --dataset_path an image-text folder "
+            "(scripts/make_photo_dataset.py writes one to try with)."
         )
     images, captions, doubled = {}, {}, []
     for path in sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")):
