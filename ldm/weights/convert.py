@@ -1,6 +1,7 @@
 """Official checkpoint -> Paddle file and back, streamed; and loading either into a network."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +42,7 @@ def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
         both = [key for key in targets if key in file.shapes]
         misshapen = [f"{k} {file.shapes[k]}, expected {targets[k]}" for k in both if file.shapes[k] != targets[k]]
         report_mismatch(str(file.path), missing, extra, misshapen)
-        return [(key, key, lambda tensor: tensor) for key in both]
+        return [(key, key, _same) for key in both]
     moves = plan_conversion(file.shapes, targets, RULES[name], str(file.path))
     return [(move.paddle_key, move.release_key, move.rule.layout.to_paddle) for move in moves]
 
@@ -93,21 +94,12 @@ def convert_file(source, target, network: paddle.nn.Layer, name: str, dtype=None
         raise ValueError(f"{target}: source and target are the same file; give another --output.")
     with TensorFile(source) as file:
         shapes = network_shapes(network)
-        entries = []
-        for ours, theirs, convert in plan_loading(file, network, name):
-            key, shape, from_paddle = ours, shapes[ours], None
-            if to_release:
-                key, rule = release_key_of(RULES[name], ours)
-                shape, from_paddle = rule.layout.shape_to_release(shape), rule.layout.to_release
-            entries.append(
-                (key, _target_dtype(file.dtypes[theirs], dtype), shape, _loader(file, theirs, convert, from_paddle))
-            )
-        if to_release:
-            keys = [key for key, *_ in entries]
-            entries += [(key, "int64", (), lambda: np.zeros((), np.int64)) for key in dropped_keys(RULES[name], keys)]
-        metadata = {k: v for k, v in file.metadata.items() if k != LAYOUT_KEY}
-        metadata |= {"network": name} | ({} if to_release else {LAYOUT_KEY: PADDLE_LAYOUT})
-        write_tensors(target, _Progress(entries, progress), metadata)
+        entries = [
+            (ours, _target_dtype(file.dtypes[theirs], dtype), shapes[ours], _then(convert, partial(file.read, theirs)))
+            for ours, theirs, convert in plan_loading(file, network, name)
+        ]
+        metadata = {key: value for key, value in file.metadata.items() if key != LAYOUT_KEY}
+        _write(target, entries, name, metadata, to_release, progress)
 
 
 def save_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float32", config=None, to_release=False):
@@ -121,37 +113,42 @@ def save_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
 def write_state(state: dict, path, name: str, dtype: str = "float32", config=None, extra=None, to_release=False):
     """`save_weights` for a state dict {our key: tensor}; `extra`: more metadata."""
     check_dtype(dtype)
-    entries = []
-    for key, tensor in state.items():
-        rule = None
-        if to_release:
-            key, rule = release_key_of(RULES[name], key)
-        shape = rule.layout.shape_to_release(tensor.shape) if rule else tuple(tensor.shape)
-        load = (lambda t=tensor, r=rule: r.layout.to_release(t)) if rule else (lambda t=tensor: t)
-        entries.append((key, dtype, shape, load))
+    entries = [(key, dtype, tuple(tensor.shape), partial(_same, tensor)) for key, tensor in state.items()]
+    metadata = (extra or {}) | ({"config": json.dumps(config)} if config is not None else {})
+    _write(path, entries, name, metadata, to_release)
+
+
+def _write(path, entries, name: str, metadata: dict, to_release: bool, progress=iter):
+    """Write entries (our key, dtype, our shape, function returning our tensor) in either layout."""
+    metadata = metadata | {"network": name}
     if to_release:
-        keys = [key for key, *_ in entries]
-        entries += [(key, "int64", (), lambda: np.zeros((), np.int64)) for key in dropped_keys(RULES[name], keys)]
-    metadata = (extra or {}) | {"network": name} | ({"config": json.dumps(config)} if config is not None else {})
-    write_tensors(path, entries, metadata | ({} if to_release else {LAYOUT_KEY: PADDLE_LAYOUT}))
+        entries = _release_entries(entries, RULES[name])
+    else:
+        metadata[LAYOUT_KEY] = PADDLE_LAYOUT
+    write_tensors(path, entries, metadata, progress)
 
 
-def _loader(file, key, convert, then):
-    return lambda: then(convert(file.read(key))) if then else convert(file.read(key))
+def _release_entries(entries, rules) -> list:
+    """The same entries under the release's keys and in its layout, batch counters restored."""
+    converted = []
+    for key, dtype, shape, load in entries:
+        release_key, rule = release_key_of(rules, key)
+        load = _then(rule.layout.to_release, load)
+        converted.append((release_key, dtype, rule.layout.shape_to_release(shape), load))
+    counters = dropped_keys(rules, [key for key, *_ in converted])
+    return converted + [(key, "int64", (), partial(np.zeros, (), np.int64)) for key in counters]
+
+
+def _same(tensor):
+    return tensor
+
+
+def _then(convert, load):
+    """Load, then convert, when called."""
+    return lambda: convert(load())
 
 
 def _target_dtype(stored: str, dtype):
     if stored not in DTYPES:
         raise WeightsMismatch(f"Tensors of type {stored} cannot be converted; expected one of {sorted(DTYPES)}.")
     return dtype if dtype is not None and DTYPES[stored] in (*FLOAT_DTYPES, "float64") else DTYPES[stored]
-
-
-class _Progress:
-    """Entries listed twice by the writer: plainly for the header, behind a progress bar for the data."""
-
-    def __init__(self, entries, progress):
-        self.entries, self.progress, self.passes = entries, progress, 0
-
-    def __iter__(self):
-        self.passes += 1
-        return iter(self.progress(self.entries) if self.passes == 2 else self.entries)

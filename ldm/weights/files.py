@@ -82,11 +82,12 @@ class TensorFile:
         return values
 
 
-def write_tensors(path, entries, metadata: dict):
+def write_tensors(path, entries, metadata: dict, progress=iter):
     """Write a safetensors file from `entries`: (key, dtype name, shape, function returning the tensor), one at a time.
 
     The package writes only whole dictionaries; a 14 GB checkpoint must not have to fit in memory twice. The file
     appears under its name only when complete. Tensors may be numpy or Paddle; they are cast to the entry's dtype.
+    `progress` wraps the entries while they are written (tqdm).
     """
     header, offset = {"__metadata__": {k: str(v) for k, v in metadata.items()}}, 0
     for key, dtype, shape, _ in entries:
@@ -98,7 +99,7 @@ def write_tensors(path, entries, metadata: dict):
     with atomic_path(path) as temporary, open(temporary, "wb") as out:
         out.write(struct.pack("<Q", len(encoded)))
         out.write(encoded)
-        for key, dtype, shape, load in entries:
+        for key, dtype, shape, load in progress(entries):
             tensor = load()
             if tuple(tensor.shape) != tuple(shape):
                 raise ValueError(f"{key}: announced {tuple(shape)}, got {tuple(tensor.shape)}.")
