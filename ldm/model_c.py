@@ -72,7 +72,8 @@ class ModelC(CascadeStage):
         check_size(height, width)
         settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
         shape = (self.unet.c_in, *prior_grid(height, width))
-        conditions, unconditional = self.conditions(captions), self.conditions([""] * len(captions))
+        conditions = self.conditions(captions)
+        unconditional = {k: v.expand([len(captions), -1, -1]) for k, v in self.conditions([""]).items()}
         with self.evaluating():
             return run_sampling(self.unet, conditions, unconditional, shape, seeds, "Stage C", settings, progress)
 
