@@ -65,10 +65,10 @@ def build_unfilled(kind: str, config: dict) -> paddle.nn.Layer:
         return network_class(kind)(**config)
 
 
-def load_network(path, kind: str, version=None, dtype: str = "float32") -> paddle.nn.Layer:
-    """Build and fill one network from a file of either layout; evaluation mode."""
+def load_network(path, kind: str, version=None, dtype: str = "float32", config=None) -> paddle.nn.Layer:
+    """Build and fill one network from a file of either layout; evaluation mode. config: what `network_config` said."""
     check_device_dtype(dtype)
-    network = build_unfilled(kind, network_config(path, kind, version))
+    network = build_unfilled(kind, network_config(path, kind, version) if config is None else config)
     load_weights(network, path, kind, dtype)
     network.eval()
     return network

@@ -26,7 +26,7 @@ class CascadeStage(nn.Layer):
         version = version or {"stage_c": config.model_c_version, "stage_b": config.model_b_version}[self.kind]
         self.unet_path = unet_path or self.frozen.release.file(self.kind, version)
         self.unet_config = network_config(self.unet_path, self.kind, version)
-        self.unet = load_network(self.unet_path, self.kind, version, dtype)
+        self.unet = load_network(self.unet_path, self.kind, version, dtype, self.unet_config)
 
     @contextmanager
     def evaluating(self):

@@ -26,6 +26,13 @@ def resize(x, size):
         ).astype(x.dtype)
 
 
+def resize_channels_last(x, size):
+    """`resize` for (B, H, W, C)."""
+    if list(x.shape[1:3]) == list(size):
+        return x
+    return to_channels_last(resize(to_channels_first(x), size))
+
+
 class ChannelsFirst(nn.Layer):
     """Mixin: run a channels-first layer's own forward on a channels-last tensor."""
 

@@ -5,12 +5,10 @@ from paddle import nn
 
 from ldm.networks.blocks import Conditioning
 from ldm.networks.levels import build_levels
-from ldm.networks.linear import linear
+from ldm.networks.linear import conv, linear
 from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import Conv2D, Conv2DTranspose, resize, to_channels_last
+from ldm.networks.resample import Conv2D, Conv2DTranspose, resize, resize_channels_last, to_channels_last
 from ldm.networks.unet import CascadeUNet
-
-XAVIER, ZERO = nn.initializer.XavierUniform, nn.initializer.Constant
 
 
 class StageB(CascadeUNet):
@@ -73,7 +71,7 @@ class StageB(CascadeUNet):
         size = x.shape[1:3]
         x = x + self.effnet_mapper(to_channels_last(resize(effnet.astype(self.dtype), size)))
         mapped_pixels = self.pixels_mapper(to_channels_last(pixels.astype(self.dtype)))
-        x = x + to_channels_last(resize(mapped_pixels.transpose([0, 3, 1, 2]), size))
+        x = x + resize_channels_last(mapped_pixels, size)
 
         # Walk, predict
         x = self.walk(x, conditioning)
@@ -88,4 +86,4 @@ def _stem_mapper(c_in, c):
 
 def _halving(cls, c_in, c_out):
     """A 2x2 convolution of stride 2, or its transpose."""
-    return cls(c_in, c_out, 2, stride=2, weight_attr=XAVIER(), bias_attr=ZERO(0.0))
+    return conv(c_in, c_out, 2, cls=cls, stride=2)

@@ -9,7 +9,7 @@ from ldm.networks.blocks import Conditioning
 from ldm.networks.levels import build_levels
 from ldm.networks.linear import linear
 from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import resize, to_channels_first, to_channels_last
+from ldm.networks.resample import resize_channels_last
 from ldm.networks.unet import CascadeUNet
 
 
@@ -24,10 +24,7 @@ class UpDownBlock2D(nn.Layer):
         self.blocks = nn.LayerList([mapping, resample] if mode == "down" else [resample, mapping])
 
     def rescale(self, x):
-        height, width = (int(side * self.factor) for side in x.shape[1:3])
-        if self.factor == 1:
-            return x
-        return to_channels_last(resize(to_channels_first(x), (height, width)))
+        return resize_channels_last(x, [int(side * self.factor) for side in x.shape[1:3]])
 
     def forward(self, x):
         mapping = self.blocks[self.mapping_index]

@@ -8,7 +8,7 @@ from ldm.networks.blocks import AttnBlock, Conditioning, FeedForwardBlock, ResBl
 from ldm.networks.levels import Level
 from ldm.networks.linear import linear
 from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import PixelShuffle, PixelUnshuffle, resize, to_channels_first, to_channels_last
+from ldm.networks.resample import PixelShuffle, PixelUnshuffle, resize_channels_last
 from ldm.networks.timestep import timestep_embedding
 
 
@@ -135,10 +135,3 @@ class CascadeUNet(nn.Layer):
             if run < len(run_mappers):
                 x = run_mappers[run](x)
         return x
-
-
-def resize_channels_last(x, size):
-    """`resize` for (B, H, W, C)."""
-    if list(x.shape[1:3]) == list(size):
-        return x
-    return to_channels_last(resize(to_channels_first(x), size))

@@ -7,10 +7,10 @@ from ldm.atomic import atomic_path
 from ldm.networks.variants import variant_config
 from ldm.release import build_unfilled
 from ldm.weights.convert import network_shapes, write_state
-from ldm.weights.detect import TELLING_KEYS
+from ldm.weights.detect import version_of_shapes
 from ldm.weights.files import TensorFile
 from ldm.weights.pickles import read_pdparams
-from ldm.weights.plan import report_mismatch
+from ldm.weights.plan import check_same_shapes
 
 STATE_FILE, EMA_FILE, CONFIG_FILE = "model_state.pdparams", "ema.safetensors", "unet_config.json"
 PREFIX = "unet."
@@ -61,7 +61,8 @@ def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False) 
                 f"{state_file} has no keys that begin with {PREFIX!r}: it is no checkpoint of this trainer."
             )
     config = _unet_config(state_file, state)
-    _check_state(state_file, state, config)
+    shapes = {key: tuple(value.shape) for key, value in state.items()}
+    check_same_shapes(shapes, network_shapes(build_unfilled("stage_c", config)), str(state_file))
     write_state(state, target, "stage_c", dtype, config)
     return state_file
 
@@ -71,19 +72,9 @@ def _unet_config(state_file: Path, state: dict) -> dict:
     saved = state_file.with_name(CONFIG_FILE)
     if saved.is_file():
         return json.loads(saved.read_text())
-    key, axis, versions = TELLING_KEYS["stage_c"]
-    version = versions.get(state[key].shape[1 - axis]) if key in state else None
+    version = version_of_shapes({key: value.shape for key, value in state.items()}, "stage_c", paddle_layout=True)
     if version is None:
         raise ValueError(
             f"{state_file} is no released size, and {saved} is missing: extract from the checkpoint's folder."
         )
     return variant_config("stage_c", version)
-
-
-def _check_state(state_file: Path, state: dict, config: dict):
-    wanted = network_shapes(build_unfilled("stage_c", config))
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    misshapen = [f"{k} {shapes[k]}, expected {wanted[k]}" for k in wanted if k in shapes and shapes[k] != wanted[k]]
-    report_mismatch(
-        str(state_file), [k for k in wanted if k not in shapes], [k for k in shapes if k not in wanted], misshapen
-    )

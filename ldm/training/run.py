@@ -11,7 +11,7 @@ from ldm.data.folder import ImageTextFolder
 from ldm.data.transforms import open_rgb
 from ldm.images import check_writable
 from ldm.model_c import ModelC
-from ldm.sizes import MINIMUM, output_size_of_training
+from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training
 from ldm.training.arguments import resolved
 from ldm.training.callbacks import Look
 from ldm.training.collate import Collator
@@ -61,11 +61,12 @@ def build_trainer(model_args, data_args, args) -> CascadeTrainer:
     trainer = CascadeTrainer(model, model_args, args=args, train_dataset=dataset, data_collator=Collator(tokenize))
     output_size = max(MINIMUM, args.image_logging_size or output_size_of_training(data_args.resolution))
     trainer.add_callback(Look(trainer, args.image_logging_caption or dataset.captions[0], output_size))
+    grid = data_args.resolution // TRAINING_FACTOR
     if args.should_save:
         save_options(args.output_dir, model_args, data_args, args)
     print(
-        f"{len(dataset)} captioned images; crops of {data_args.resolution} px, latents of {data_args.resolution // 32} x "
-        f"{data_args.resolution // 32}, as in images of {output_size_of_training(data_args.resolution)} px."
+        f"{len(dataset)} captioned images; crops of {data_args.resolution} px, latents of {grid} x {grid}, as "
+        f"in images of {output_size_of_training(data_args.resolution)} px."
     )
     return trainer
 

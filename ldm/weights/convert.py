@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 
 from ldm.weights.files import DTYPES, FLOAT_DTYPES, TensorFile, write_tensors
-from ldm.weights.plan import WeightsMismatch, dropped_keys, plan_conversion, release_key_of, report_mismatch
+from ldm.weights.plan import WeightsMismatch, check_same_shapes, dropped_keys, plan_conversion, release_key_of
 from ldm.weights.rules import RULES
 
 LAYOUT_KEY, PADDLE_LAYOUT = "layout", "paddle"
@@ -37,12 +37,8 @@ def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
     """[(our key, file's key, function on the tensor)] for either layout; WeightsMismatch lists every problem."""
     targets = network_shapes(network)
     if is_paddle_layout(file):
-        missing = [key for key in targets if key not in file.shapes]
-        extra = [key for key in file.shapes if key not in targets]
-        both = [key for key in targets if key in file.shapes]
-        misshapen = [f"{k} {file.shapes[k]}, expected {targets[k]}" for k in both if file.shapes[k] != targets[k]]
-        report_mismatch(str(file.path), missing, extra, misshapen)
-        return [(key, key, _same) for key in both]
+        check_same_shapes(file.shapes, targets, str(file.path))
+        return [(key, key, _same) for key in targets]
     moves = plan_conversion(file.shapes, targets, RULES[name], str(file.path))
     return [(move.paddle_key, move.release_key, move.rule.layout.to_paddle) for move in moves]
 

@@ -29,11 +29,17 @@ def detect_version(file: TensorFile, network: str):
 
     ValueError if the file is not that network at all.
     """
-    key, axis, versions = TELLING_KEYS[network]
-    shape = file.shapes.get(key)
-    if shape is None or len(shape) != 2:
+    key, _, _ = TELLING_KEYS[network]
+    if len(file.shapes.get(key, ())) != 2:
         raise ValueError(f"{file.path} is not a {network} checkpoint: it has no matrix {key!r}.")
-    return versions.get(shape[1 - axis] if is_paddle_layout(file) else shape[axis])
+    return version_of_shapes(file.shapes, network, is_paddle_layout(file))
+
+
+def version_of_shapes(shapes: dict, network: str, paddle_layout: bool):
+    """The version that {key: shape} shows, or None for a size that was never released."""
+    key, axis, versions = TELLING_KEYS[network]
+    shape = shapes.get(key, ())
+    return versions.get(shape[1 - axis] if paddle_layout else shape[axis]) if len(shape) == 2 else None
 
 
 def detect_network(file: TensorFile):

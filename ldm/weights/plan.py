@@ -44,6 +44,15 @@ def plan_conversion(source_shapes: dict, target_shapes: dict, rules, origin: str
     return moves
 
 
+def check_same_shapes(shapes: dict, targets: dict, origin: str):
+    """WeightsMismatch unless {key: shape} of a file in our own layout is exactly the network's."""
+    missing = [key for key in targets if key not in shapes]
+    extra = [key for key in shapes if key not in targets]
+    both = [key for key in targets if key in shapes]
+    misshapen = [f"{k} {shapes[k]}, expected {targets[k]}" for k in both if shapes[k] != targets[k]]
+    report_mismatch(origin, missing, extra, misshapen)
+
+
 def report_mismatch(origin: str, missing, extra, misshapen, shown: int = 8):
     """Raise WeightsMismatch for whichever lists are not empty; each shows its first entries and its length."""
     problems = []
