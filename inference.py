@@ -3,6 +3,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import config
@@ -22,8 +23,9 @@ def parse(argv=None) -> argparse.Namespace:
     )
     add("--batch_size", type=int, default=1, help="images per caption; image i uses seed + i")
     add("--seed", type=int, default=0, help="the same seed gives the same image")
-    add("--height", type=int, default=1024, help="pixels, at least 256")
-    add("--width", type=int, default=1024, help="pixels, at least 256")
+    native = "pixels, at least 256; default: what the prior was trained for, 1024 in the release"
+    add("--height", type=int, default=None, help=native)
+    add("--width", type=int, default=None, help=native)
     add("--steps", type=int, default=20, help="steps of the prior")
     add("--cfg", type=float, default=4.0, help="guidance of the prior; 1 switches it off")
     add("--decoder_steps", type=int, default=10, help="steps of the decoder")
@@ -57,15 +59,20 @@ def read_captions(values) -> list[str]:
 
 def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
+    from ldm.demo import weights_folder
     from ldm.images import check_writable, save_png
-    from ldm.pipeline import GenerationSettings, StableCascade
+    from ldm.pipeline import GenerationSettings, StableCascade, native_size
 
     captions = read_captions(args.caption)
-    names = ("height", "width", "seed", "steps", "cfg", "decoder_steps", "decoder_cfg")
+    names = ("seed", "steps", "cfg", "decoder_steps", "decoder_cfg")
     settings = GenerationSettings(**{name: getattr(args, name) for name in names})
     settings.check(args.batch_size)
-    folder = check_writable(args.output_dir)
-    cascade = StableCascade(args.weights, dtype=args.dtype, prior_path=args.prior_weights)
+    folder, weights = check_writable(args.output_dir), weights_folder(args.weights)
+    native = native_size(weights, prior_path=args.prior_weights)
+    height, width = (native if side is None else side for side in (args.height, args.width))
+    settings = replace(settings, height=height, width=width)
+    settings.check(args.batch_size)
+    cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights)
     print(cascade.describe())
 
     index = 0

@@ -30,5 +30,4 @@ ${LAUNCH:-python} train_stage_c_trainer.py \
     --save_total_limit 2 \
     --seed 23 \
     --dataloader_num_workers 1 \
-    --model_max_length 77 \
     "$@"

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ldm.clip_format import LAYER_NORM_EPS
 from ldm.release import check_device_dtype
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import report_mismatch
@@ -47,29 +48,27 @@ def load_text_tower(folder, dtype="float32", tokenizer=None):
     With a tokenizer, captions are embedded at its end token, and one of another model is refused. A missing folder or
     file raises FileNotFoundError; a damaged or unsuitable one ValueError.
     """
-    from paddlenlp.transformers import CLIPTextConfig, CLIPTextModelWithProjection
-
     check_device_dtype(dtype)
     folder = _existing_folder(folder, "text_encoder/")
     fields, whole_clip = _read_config(folder, "text", TEXT_FIELDS)
-    config = CLIPTextConfig(**fields)
+    config_class, model_class = tower_classes("text")
+    config = config_class(**fields)
     if tokenizer is not None:
         _check_tokenizer_fits(tokenizer, config, folder)
         # PaddleNLP pools at the first `eos_token_id`, or for the legacy value at the largest id of the row. Those agree
         # until a token is added after the end token; naming the end token keeps the first rule right then too.
         config.eos_token_id = tokenizer.eos_token_id
-    return _load_tower(CLIPTextModelWithProjection, config, folder, dtype, NOT_TEXT if whole_clip else ())
+    return _load_tower(model_class, config, folder, dtype, NOT_TEXT if whole_clip else ())
 
 
 def load_image_tower(folder, dtype="float32"):
     """`config.json` and weights -> CLIPVisionModelWithProjection; otherwise as `load_text_tower`."""
-    from paddlenlp.transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
-
     check_device_dtype(dtype)
     folder = _existing_folder(folder, "image_encoder/")
     fields, whole_clip = _read_config(folder, "vision", IMAGE_FIELDS)
-    config = CLIPVisionConfig(**fields)
-    return _load_tower(CLIPVisionModelWithProjection, config, folder, dtype, NOT_IMAGE if whole_clip else ())
+    config_class, model_class = tower_classes("vision")
+    config = config_class(**fields)
+    return _load_tower(model_class, config, folder, dtype, NOT_IMAGE if whole_clip else ())
 
 
 def load_tokenizer(folder):
@@ -85,6 +84,49 @@ def load_tokenizer(folder):
     tokenizer = CLIPTokenizer.from_pretrained(str(folder.resolve()))
     tokenizer.name_or_path = str(folder)
     return tokenizer
+
+
+# ---- PaddleNLP's networks
+
+
+def tower_classes(tower):
+    """PaddleNLP's (config class, model class) of a tower by Hugging Face's name: "text" or "vision"."""
+    from paddlenlp import transformers
+
+    name = f"CLIP{tower.capitalize()}"
+    return getattr(transformers, f"{name}Config"), getattr(transformers, f"{name}ModelWithProjection")
+
+
+def hugging_face_names(model_class, config):
+    """{name in Hugging Face's files: (PaddleNLP's parameter name, whether it is stored transposed)}."""
+    mappings = model_class._get_name_mappings(config)
+    return {m.source_name: (m.target_name, m.action == "transpose") for m in mappings}
+
+
+def empty_model(model_class, config, dtype):
+    """The network with zeros for weights: drawing random ones for bigG takes longer than reading the file."""
+    from paddlenlp.transformers.model_utils import dtype_guard, no_init_weights
+
+    constant = paddle.nn.initializer.Constant(0.0)
+    paddle.nn.initializer.set_global_initializer(constant, constant)
+    try:
+        with dtype_guard(dtype), no_init_weights():
+            return model_class(config)
+    finally:
+        paddle.nn.initializer.set_global_initializer(None, None)
+
+
+def field_problems(fields):
+    """What of a config's fields no tower can be built from, one sentence each; PaddleNLP would fail obscurely."""
+    counts = {k: v for k, v in fields.items() if k.endswith(("_size", "_dim", "_layers", "_heads", "_embeddings"))}
+    problems = [f"{name} is {value!r}" for name, value in counts.items() if not (isinstance(value, int) and value > 0)]
+    if fields.get("hidden_act", "quick_gelu") not in ("gelu", "quick_gelu"):
+        problems.append(f"hidden_act is {fields['hidden_act']!r}, known are gelu (exact) and quick_gelu")
+    if fields.get("layer_norm_eps", LAYER_NORM_EPS) != LAYER_NORM_EPS:  # PaddleNLP would ignore it
+        problems.append(f"layer_norm_eps is {fields['layer_norm_eps']}, only {LAYER_NORM_EPS} is supported")
+    if not problems and fields.get("hidden_size", 0) % fields.get("num_attention_heads", 1):
+        problems.append(f"hidden_size {fields['hidden_size']} is no multiple of {fields['num_attention_heads']} heads")
+    return problems
 
 
 # ---- folders, config, tokenizer
@@ -129,15 +171,7 @@ def _read_config(folder, tower, wanted):
     elif model_type != f"clip_{tower}_model":
         raise ValueError(f"{path} describes a {model_type!r}, not a clip_{tower}_model: is this the right folder?")
     fields = {name: config[name] for name in wanted if name in config}
-    # PaddleNLP would ignore another epsilon and fail obscurely on another activation.
-    counts = {k: v for k, v in fields.items() if k.endswith(("_size", "_dim", "_layers", "_heads", "_embeddings"))}
-    problems = [f"{name} is {value!r}" for name, value in counts.items() if not (isinstance(value, int) and value > 0)]
-    if fields.get("hidden_act", "quick_gelu") not in ("gelu", "quick_gelu"):
-        problems.append(f"hidden_act is {fields['hidden_act']!r}, known are gelu (exact) and quick_gelu")
-    if config.get("layer_norm_eps", 1e-5) != 1e-5:
-        problems.append(f"layer_norm_eps is {config['layer_norm_eps']}, only 1e-05 is supported")
-    if not problems and fields.get("hidden_size", 0) % fields.get("num_attention_heads", 1):
-        problems.append(f"hidden_size {fields['hidden_size']} is no multiple of {fields['num_attention_heads']} heads")
+    problems = field_problems({**fields, "layer_norm_eps": config.get("layer_norm_eps", LAYER_NORM_EPS)})
     if problems:
         raise ValueError(f"{path} is unsuitable: {'; '.join(problems)}")
     return fields, whole_clip
@@ -172,11 +206,10 @@ def _load_tower(model_class, config, folder, dtype, other_tower):
             # `position_ids` is a constant that old versions of `transformers` saved.
             if not name.endswith(".position_ids") and not name.startswith(other_tower)
         }
-        model = _empty_model(model_class, config, dtype)
+        model = empty_model(model_class, config, dtype)
         parameters = model.state_dict()
 
-        mappings = model_class._get_name_mappings(config)
-        from_torch = {m.source_name: (m.target_name, m.action == "transpose") for m in mappings}
+        from_torch = hugging_face_names(model_class, config)
         from_paddle = {name: (name, False) for name in parameters}
         key_map = from_paddle if len(holders.keys() & from_paddle) > len(holders.keys() & from_torch) else from_torch
         _check_tensors(folder, holders, key_map, parameters)
@@ -189,19 +222,6 @@ def _load_tower(model_class, config, folder, dtype, other_tower):
         parameter.stop_gradient = True
     model.eval()
     return model
-
-
-def _empty_model(model_class, config, dtype):
-    """The network with zeros for weights: drawing random ones for bigG takes longer than reading the file."""
-    from paddlenlp.transformers.model_utils import dtype_guard, no_init_weights
-
-    constant = paddle.nn.initializer.Constant(0.0)
-    paddle.nn.initializer.set_global_initializer(constant, constant)
-    try:
-        with dtype_guard(dtype), no_init_weights():
-            return model_class(config)
-    finally:
-        paddle.nn.initializer.set_global_initializer(None, None)
 
 
 def _check_tensors(folder, holders, key_map, parameters):

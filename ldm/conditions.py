@@ -4,6 +4,7 @@ import paddle
 
 from ldm.frozen import Frozen
 from ldm.precision import float32_region
+from ldm.sizes import TRAINING_FACTOR
 
 
 def prior_conditions(frozen: Frozen, captions: list, image_embeds=None) -> dict:
@@ -60,3 +61,16 @@ def encode_images(frozen: Frozen, images):
     """Images (B, 3, H, W) in [0, 1] -> prior latents (B, 16, ceil(H / 32), ceil(W / 32)), float32."""
     with float32_region():
         return frozen.effnet.encode(images.astype("float32"))
+
+
+def training_latents(encoder, images, dropped, noise, resample: str = "nearest"):
+    """What Stage B is trained with: the encoder's latents of `images`, zero where `dropped` (B,) bool, plus `noise`.
+
+    images (B, 3, S, S) in [0, 1] are resized to 32 pixels per cell of `noise` (B, 16, h, w): "nearest" as in the
+    release, or "area". Differentiable in the encoder.
+    """
+    size = [TRAINING_FACTOR * side for side in noise.shape[2:]]
+    if images.shape[2:] != size:
+        images = paddle.nn.functional.interpolate(images, size=size, mode=resample)
+    latents = encoder.encode(images) + noise
+    return paddle.where(dropped.reshape([-1, 1, 1, 1]), paddle.zeros_like(latents), latents)

@@ -5,6 +5,7 @@ from functools import cached_property
 import paddle
 
 from ldm.clip import ImageEncoder, TextEncoder
+from ldm.demo import weights_folder
 from ldm.release import Release, check_device_dtype
 
 
@@ -61,5 +62,5 @@ def open_release(weights_path=None, dtype=None, frozen: Frozen = None) -> tuple[
     check_device_dtype(dtype)
     if frozen is None:
         names = (config.text_encoder_name, config.image_encoder_name, config.tokenizer_name)
-        frozen = Frozen(Release(weights_path or config.WEIGHTS_PATH), *names)
+        frozen = Frozen(Release(weights_folder(weights_path)), *names)
     return frozen, dtype

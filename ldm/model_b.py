@@ -2,7 +2,7 @@
 
 import paddle
 
-from ldm.conditions import decoder_conditions, decoder_unconditional
+from ldm.conditions import decoder_conditions, decoder_unconditional, training_latents, training_text
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.loss import p2_weight
 from ldm.diffusion.noise import image_seeds
@@ -11,6 +11,7 @@ from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
 from ldm.precision import float32_region
+from ldm.release import load_network, network_config
 from ldm.sizes import centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.stage import CascadeStage
 
@@ -19,6 +20,21 @@ class ModelB(CascadeStage):
     """Stage B, called the decoder, and Stage A behind it. version: "700M" or "3B"; else as CascadeStage."""
 
     kind = "stage_b"
+    encoder_resample = "nearest"  # how training makes the encoder's image smaller; or "area"
+
+    def train_encoder(self) -> dict:
+        """Train the semantic encoder along, as `effnet.*` of the state dict; its constructor arguments.
+
+        A prior that was trained on the old encoder's latents means nothing to the new one.
+        """
+        path = self.frozen.release.file("effnet")
+        self.effnet = load_network(path, "effnet")
+        return network_config(path, "effnet")
+
+    @property
+    def encoder(self):
+        """The EfficientNet whose latents condition the UNet: the one that is trained along, else the frozen one."""
+        return self.effnet if "effnet" in self._sub_layers else self.frozen.effnet
 
     @paddle.no_grad()
     def encode(self, images):
@@ -35,6 +51,19 @@ class ModelB(CascadeStage):
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
         """The release's loss on Stage A latents: P2-weighted squared error of the predicted noise."""
         return noise_prediction_objective(self.unet, latents, conditions, t, epsilon, p2_weight)
+
+    def forward(self, images, input_ids, attention_mask, caption_dropped, encoder_dropped, encoder_noise, t, epsilon):
+        """One training batch -> the loss (), float32, to be differentiated.
+
+        images (B, 3, S, S) in [0, 1], S divisible by 8; input_ids, attention_mask (B, L); caption_dropped,
+        encoder_dropped (B,) bool; t (B,); epsilon like the latents (B, 4, S / 4, S / 4). encoder_noise (B, 16, h, w)
+        is added to the encoder's latents and says by its size at which scale the encoder sees the images.
+        """
+        latents = self.encode(images)
+        with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
+            _, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
+            latent_c = training_latents(self.encoder, images, encoder_dropped, encoder_noise, self.encoder_resample)
+        return self.training_loss(latents, decoder_conditions(pooled, latent_c), t, epsilon).loss
 
     def sample(
         self, latent_c, captions, height, width, cfg=1.1, seeds=(0,), steps=10, sampler="ddpm", shift=1.0, progress=True

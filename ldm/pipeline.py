@@ -3,11 +3,13 @@
 import math
 from dataclasses import asdict, dataclass
 
+import config
 from ldm.diffusion.noise import check_seed, image_seeds
 from ldm.frozen import open_release
 from ldm.generation import caption_batch
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
+from ldm.release import Release, output_size
 from ldm.sizes import check_size
 
 
@@ -33,6 +35,12 @@ class GenerationSettings:
 
     def as_dict(self) -> dict:
         return asdict(self)
+
+
+def native_size(release_folder, prior_version=None, prior_path=None) -> int:
+    """The image size in pixels that a prior was trained for: the sensible default. Reads a file's header only."""
+    version = prior_version or config.model_c_version
+    return output_size(prior_path or Release(release_folder).file("stage_c", version))
 
 
 class StableCascade:

@@ -22,6 +22,7 @@ FILES = {
     ("previewer", None): "previewer",
 }
 SINGLE_SIZE = {"stage_a": StageA, "effnet": EfficientNetEncoder, "previewer": Previewer}
+OUTPUT_SIZE_KEY, RELEASED_OUTPUT_SIZE = "output_size", 1024  # in a prior's metadata: what it was trained to generate
 SUFFIXES = ("", "_bf16")  # the release ships float32 and bfloat16 files; the more precise one wins
 
 
@@ -59,6 +60,15 @@ def network_config(path, kind: str, version=None) -> dict:
     return variant_config(kind, detected)
 
 
+def output_size(path) -> int:
+    """The image size in pixels that the prior in `path` was last trained for; official files say nothing: 1024."""
+    with TensorFile(path) as file:
+        stored = file.metadata.get(OUTPUT_SIZE_KEY, str(RELEASED_OUTPUT_SIZE))
+    if not stored.isdigit():
+        raise ValueError(f"{path}: the metadata's {OUTPUT_SIZE_KEY!r} is {stored!r}, not a number of pixels.")
+    return int(stored)
+
+
 def build_unfilled(kind: str, config: dict) -> paddle.nn.Layer:
     """A network without weights: nothing is allocated or initialised until it is loaded."""
     with paddle.LazyGuard():
@@ -74,6 +84,13 @@ def load_network(path, kind: str, version=None, dtype: str = "float32", config=N
     return network
 
 
+def file_name(kind: str, version=None) -> str:
+    """The official name of a network's file; `version` counts for Stage B and C alone."""
+    if kind in VARIANTS:
+        variant_config(kind, version)  # an unknown version is its own error
+    return f"{FILES[kind, version if kind in VARIANTS else None]}.safetensors"
+
+
 class Release:
     """The folder itself."""
 
@@ -87,9 +104,7 @@ class Release:
 
     def file(self, kind: str, version=None) -> Path:
         """Path of a network's file; FileNotFoundError lists the names looked for."""
-        if kind in VARIANTS:
-            variant_config(kind, version)
-        stem = FILES[kind, version]
+        stem = file_name(kind, version).removesuffix(".safetensors")
         candidates = [self.folder / f"{stem}{suffix}.safetensors" for suffix in SUFFIXES]
         for path in candidates:
             if path.is_file():

@@ -28,13 +28,18 @@ class CascadeStage(nn.Layer):
         self.unet_config = network_config(self.unet_path, self.kind, version)
         self.unet = load_network(self.unet_path, self.kind, version, dtype, self.unet_config)
 
-    @contextmanager
     def evaluating(self):
         """The UNet in evaluation mode, put back into its own mode afterwards."""
-        training = self.unet.training
-        self.unet.eval()
-        try:
-            yield
-        finally:
-            if training:
-                self.unet.train()
+        return evaluating(self.unet)
+
+
+@contextmanager
+def evaluating(network: nn.Layer):
+    """A network in evaluation mode; afterwards every layer of it is put back into the mode it was in."""
+    training = [layer for layer in network.sublayers(include_self=True) if layer.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for layer in training:
+            layer.training = True

@@ -28,7 +28,10 @@ def main(argv=None) -> int:
     parser.add_argument("--size", type=int, default=128, help="side of the pictures in pixels (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="the same seed gives the same files (default: %(default)s)")
     parser.add_argument(
-        "--split", choices=SPLITS, default="train", help="test: what train never shows (default: %(default)s)"
+        "--split",
+        choices=SPLITS,
+        default="train",
+        help="test: what train never shows; concept: a new shape (default: %(default)s)",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -35,7 +35,8 @@ def test_half_precision_generation_stays_close(rule_release, dtype, bound):
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_half_precision_training_learns(rule_release, tmp_path, level):
     from ldm.data.photos import write_photos
-    from ldm.training.arguments import parse_arguments
+    from ldm.training import prior
+    from ldm.training.arguments import parse_into
     from ldm.training.run import build_trainer
 
     write_photos(tmp_path / "photos", longest=128)
@@ -44,7 +45,7 @@ def test_half_precision_training_learns(rule_release, tmp_path, level):
         f"--max_steps 12 --resolution 64 --per_device_train_batch_size 4 --learning_rate 1e-3 --logging_steps 4 "
         f"--fp16 True --fp16_opt_level {level}"
     )
-    trainer = build_trainer(*parse_arguments(flags.split()))
+    trainer = build_trainer(prior.build_task, *parse_into(prior.GROUPS, flags.split()))
     before = trainer.fixed_loss()
     trainer.train()
     assert np.isfinite(trainer.fixed_loss()) and trainer.fixed_loss() < before

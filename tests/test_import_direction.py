@@ -8,16 +8,16 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"atomic", "precision", "cli", "runtime", "sizes"},
+    {"atomic", "precision", "cli", "runtime", "sizes", "demo"},
     {"networks", "diffusion", "weights", "data", "scenes"},
-    {"release", "images", "generation"},
-    {"clip_folder", "conversion", "rule_clip"},
-    {"clip", "rule_release"},
-    {"frozen"},
+    {"release", "images", "generation", "clip_format"},
+    {"clip_folder", "conversion", "rule_clip", "model_a"},
+    {"clip", "rule_release", "clip_tower", "tokenizer_building"},
+    {"frozen", "clip_pair", "untrained"},
     {"conditions", "stage"},
-    {"model_b", "model_c"},
+    {"model_b", "model_c", "model_previewer"},
     {"pipeline"},
-    {"training"},
+    {"training", "evaluation"},
     {"parity"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}

@@ -52,3 +52,21 @@ def check_seed(seed) -> int:
 def image_seeds(seed: int, count: int) -> list[int]:
     """Image i of a batch with `seed` is the single image of seed + i."""
     return [check_seed(seed) + i for i in range(count)]
+
+
+def pyramid_noise(epsilon, stream, decay: float = 0.75, largest: int = 16):
+    """Add coarser noise to epsilon (B, C, H, W), unit variance kept (release, Stage B's training option).
+
+    Level i = 1, 2, ... is noise of side H / 2^i, repeated to full size, times decay^i; only sides up to `largest`.
+    """
+    height, width = epsilon.shape[2:]
+    total, squares = epsilon, 1.0
+    for level in range(1, 10):
+        rows, columns = height // 2**level, width // 2**level
+        if min(rows, columns) < 1:
+            break
+        if min(rows, columns) <= largest:
+            coarse = stream.normal((epsilon.shape[1], rows, columns))
+            scaled = paddle.nn.functional.interpolate(coarse, size=[height, width], mode="nearest")
+            total, squares = total + scaled * decay**level, squares + decay ** (2 * level)
+    return total / squares**0.5

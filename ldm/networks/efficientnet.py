@@ -1,5 +1,6 @@
 """EfficientNet-V2-S image encoder whose output the prior learns (EfficientNetV2, arXiv:2104.00298; release)."""
 
+import math
 from dataclasses import dataclass
 
 import paddle
@@ -29,6 +30,7 @@ V2_S = (
     Stage(False, 6, 2, 160, 256, 15),
 )
 BACKBONE_CHANNELS = 1280
+STRIDE = 32  # of the whole backbone: one latent cell per 32 pixels
 
 
 class ConvNormAct(nn.Sequential):
@@ -78,26 +80,40 @@ class MBConv(nn.Layer):
         return x + self.block(x) if self.residual else self.block(x)
 
 
-def backbone(c_in: int = 3) -> nn.Sequential:
-    """Image (B, c_in, H, W) -> (B, 1280, ceil(H / 32), ceil(W / 32)); children 0 to 7 are checkpoint keys."""
-    parts = [ConvNormAct(c_in, V2_S[0].c_in, 3, 2)]
-    for stage in V2_S:
+def backbone(stages=V2_S, channels: int = BACKBONE_CHANNELS, c_in: int = 3) -> nn.Sequential:
+    """Image (B, c_in, H, W) -> (B, channels, ceil(H / 32), ceil(W / 32)); the children's numbers are checkpoint keys."""
+    _check(stages)
+    parts = [ConvNormAct(c_in, stages[0].c_in, 3, 2)]
+    for stage in stages:
         first = MBConv(stage, stage.c_in, stage.stride)
         parts.append(nn.Sequential(first, *(MBConv(stage, stage.c_out, 1) for _ in range(stage.layers - 1))))
-    parts.append(ConvNormAct(V2_S[-1].c_out, BACKBONE_CHANNELS, 1))
+    parts.append(ConvNormAct(stages[-1].c_out, channels, 1))
     return nn.Sequential(*parts)
 
 
+def _check(stages):
+    stride = 2 * math.prod(stage.stride for stage in stages)  # the stem's is 2
+    if stride != STRIDE:
+        raise ValueError(f"The encoder's strides multiply to {stride}, the cascade needs {STRIDE}: {stages}.")
+    for one, other in zip(stages, stages[1:]):
+        if one.c_out != other.c_in:
+            raise ValueError(f"A stage gives {one.c_out} channels, the next one takes {other.c_in}: {stages}.")
+
+
 class EfficientNetEncoder(nn.Layer):
-    """Backbone, 1x1 map to 16 channels, BatchNorm without affine: latents of mean 0 and standard deviation 1."""
+    """Backbone, 1x1 map to 16 channels, BatchNorm without affine: latents of mean 0 and standard deviation 1.
+
+    stages: `Stage`s or their fields as dicts; the default is the release's V2-S.
+    """
 
     MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, applied in `encode`
 
-    def __init__(self, c_latent=16):
+    def __init__(self, c_latent=16, stages=V2_S, channels=BACKBONE_CHANNELS):
         super().__init__()
-        self.backbone = backbone()
+        self.c_latent = c_latent
+        self.backbone = backbone([Stage(**stage) if isinstance(stage, dict) else stage for stage in stages], channels)
         norm = nn.BatchNorm2D(c_latent, epsilon=1e-5, weight_attr=False, bias_attr=False)
-        self.mapper = nn.Sequential(conv(BACKBONE_CHANNELS, c_latent, 1, bias=False), norm)
+        self.mapper = nn.Sequential(conv(channels, c_latent, 1, bias=False), norm)
 
     def forward(self, image):
         """Normalised image (B, 3, H, W) -> latent (B, 16, ceil(H / 32), ceil(W / 32))."""

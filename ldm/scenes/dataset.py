@@ -48,10 +48,10 @@ def scene_name(index: int) -> str:
 
 
 def make_example(settings: SceneSettings, index: int) -> tuple[Scene, str]:
-    """The scene and the caption of one picture, independent of all others. Test captions are complete."""
+    """The scene and the caption of one picture, independent of all others. Only training captions leave things out."""
     rng = np.random.default_rng([settings.seed, SPLITS.index(settings.split), index])
     scene = sample_scene(rng, settings.split)
-    return scene, caption(scene, rng, complete=settings.split == "test")
+    return scene, caption(scene, rng, complete=settings.split != "train")
 
 
 def _write_example(folder: Path, settings: SceneSettings, index: int) -> str:

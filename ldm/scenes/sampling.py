@@ -1,4 +1,5 @@
-"""Random scenes of two splits: training never shows certain combinations, every test scene holds at least one of them."""
+"""Random scenes of three splits: training never shows certain combinations, every test scene holds at least one of them,
+and "concept" shows a shape that neither of them has."""
 
 import hashlib
 from functools import lru_cache
@@ -8,9 +9,9 @@ import numpy as np
 from ldm.scenes.palette import COLOURS, LAB, distance, to_lab
 from ldm.scenes.render import background_colours
 from ldm.scenes.scene import DIRECTIONS, POSITIONS, RELATIONS, SIZES, Background, Item, Scene
-from ldm.scenes.shapes import OUTLINES
+from ldm.scenes.shapes import NEW_SHAPES, SHAPES
 
-SPLITS = ("train", "test")
+SPLITS = ("train", "test", "concept")
 HELD_OUT_ONE_IN = 10  # of the combinations of each kind
 SALT = "148290"  # of the hash: one of those that take no more than two combinations from any shape or colour
 MIN_CONTRAST = 40.0  # L*a*b* distance of an object to every colour of its background
@@ -57,8 +58,8 @@ def _choice(rng, values):
     return values[int(rng.integers(len(values)))]
 
 
-def _draw_item(rng) -> Item:
-    return Item(_choice(rng, tuple(OUTLINES)), _choice(rng, tuple(COLOURS)), _choice(rng, tuple(SIZES)))
+def _draw_item(rng, shapes) -> Item:
+    return Item(_choice(rng, shapes), _choice(rng, tuple(COLOURS)), _choice(rng, tuple(SIZES)))
 
 
 def _draw_background(rng) -> Background:
@@ -70,9 +71,9 @@ def _draw_background(rng) -> Background:
             return Background((first, second), _choice(rng, DIRECTIONS))
 
 
-def _draw_scene(rng, count: int) -> Scene:
+def _draw_scene(rng, count: int, shapes=SHAPES) -> Scene:
     while True:
-        items = tuple(_draw_item(rng) for _ in range(count))
+        items = tuple(_draw_item(rng, shapes) for _ in range(count))
         background = _draw_background(rng)
         looks = {
             (item.shape, item.colour) for item in items
@@ -83,9 +84,11 @@ def _draw_scene(rng, count: int) -> Scene:
 
 
 def sample_scene(rng: np.random.Generator, split: str) -> Scene:
-    """A random scene of a split, half of them with two objects."""
+    """A random scene of a split: half of them with two objects, those of "concept" with one."""
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown: one of {', '.join(SPLITS)}.")
+    if split == "concept":
+        return _draw_scene(rng, 1, NEW_SHAPES)
     count = int(rng.integers(1, 3))
     while True:
         scene = _draw_scene(rng, count)

@@ -1,53 +1,30 @@
-"""The command line of train_stage_c_trainer.py: what PaddleNLP's TrainingArguments lacks, and what it would ignore."""
+"""Command lines of the trainers: what PaddleNLP's TrainingArguments lacks, and refusals of what it would ignore."""
 
 from dataclasses import dataclass, field, fields
-from typing import Optional
 
 import paddle
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
-import config
 from ldm.release import check_device_dtype
-from ldm.sizes import TRAINING_FACTOR, output_size_of_training
-
-SMALLEST_RESOLUTION = 2 * TRAINING_FACTOR
-
-
-@dataclass
-class ModelArguments:
-    """Which prior is trained and what it is conditioned on."""
-
-    weights_path: str = field(default=config.WEIGHTS_PATH, metadata={"help": "release folder, official or converted"})
-    model_version: str = field(default=config.model_c_version, metadata={"help": "prior to train: 1B or 3.6B"})
-    unet_path: Optional[str] = field(default=None, metadata={"help": "start from this prior instead of the release's"})
-    model_max_length: int = field(default=77, metadata={"help": "tokens per caption, at most 77"})
-    caption_dropout: float = field(default=0.05, metadata={"help": "share of captions replaced by the empty one"})
-    image_conditioning: float = field(
-        default=0.1, metadata={"help": "share of samples that see their CLIP image embedding"}
-    )
-
-    def __post_init__(self):
-        for name in ("caption_dropout", "image_conditioning"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"--{name} must be between 0 and 1, got {getattr(self, name)}.")
 
 
 @dataclass
 class DataArguments:
-    """What it is trained on."""
+    """What is trained on. A trainer's own subclass sets the default resolution and what it must divide by."""
 
     dataset_path: str = field(
         default="dataset/photos", metadata={"help": "image-text folder: NAME.jpg beside NAME.txt"}
     )
-    resolution: int = field(
-        default=768, metadata={"help": "training crop in pixels; 768 teaches what is generated at 1024 (x 4/3)"}
+    resolution: int = field(default=256, metadata={"help": "side of the training images in pixels"})
+    check_images: bool = field(
+        default=True, metadata={"help": "read every image before training, so that a damaged one is found at once"}
     )
 
-    def __post_init__(self):
-        if self.resolution < SMALLEST_RESOLUTION or self.resolution % TRAINING_FACTOR:
+    def check_resolution(self, multiple: int, smallest: int, note: str = ""):
+        """ValueError unless `resolution` suits the network."""
+        if self.resolution < smallest or self.resolution % multiple:
             raise ValueError(
-                f"--resolution {self.resolution}: must be a multiple of {TRAINING_FACTOR}, at least {SMALLEST_RESOLUTION} "
-                f"(768 corresponds to generating at {output_size_of_training(768)})."
+                f"--resolution {self.resolution}: must be a multiple of {multiple}, at least {smallest}{note}."
             )
 
 
@@ -61,19 +38,12 @@ class CascadeTrainingArguments(TrainingArguments):
     lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "linear, cosine, constant, ..."})
     warmup_steps: int = field(default=1, metadata={"help": "steps of linear warm-up"})
     image_logging_steps: int = field(default=0, metadata={"help": "a picture every so many steps; 0: none"})
-    image_logging_caption: Optional[str] = field(
-        default=None, metadata={"help": "caption of the logged pictures; default: the first of the dataset"}
-    )
-    image_logging_size: int = field(
-        default=0, metadata={"help": "output size of the logged pictures; 0: that of --resolution"}
-    )
     ddp_find_unused_parameters: bool = field(
-        default=False, metadata={"help": "every parameter of the prior is used in every step"}
+        default=False, metadata={"help": "every parameter that is trained is used in every step"}
     )
     ema_decay: float = field(
         default=0.0, metadata={"help": "keep a running average of the weights, for instance 0.999; 0: none"}
     )
-    num_inference_steps: int = field(default=20, metadata={"help": "sampling steps of the logged pictures"})
 
     def __post_init__(self):
         self.check_before_parsing()
@@ -81,15 +51,7 @@ class CascadeTrainingArguments(TrainingArguments):
 
     def check_before_parsing(self):
         """ValueError for every flag that could not be honoured, with what to do instead."""
-        at_least_one = (
-            "per_device_train_batch_size",
-            "gradient_accumulation_steps",
-            "num_inference_steps",
-            "logging_steps",
-        )
-        for name in at_least_one:
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} must be at least 1, got {getattr(self, name)}.")
+        check_at_least_one(self, "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps")
         if self.fp16_opt_level not in ("O1", "O2"):
             raise ValueError(f"--fp16_opt_level must be O1 or O2, got {self.fp16_opt_level!r}.")
         for flag in ("fp16", "bf16"):
@@ -111,12 +73,27 @@ class CascadeTrainingArguments(TrainingArguments):
             )
 
 
-def parse_arguments(argv=None):
-    """Command line -> (ModelArguments, DataArguments, CascadeTrainingArguments); ValueError for what is refused."""
-    parser = PdArgumentParser((ModelArguments, DataArguments, CascadeTrainingArguments))
-    model, data, training = parser.parse_args_into_dataclasses(argv)
+def check_at_least_one(arguments, *names):
+    """ValueError for a count below 1."""
+    for name in names:
+        if getattr(arguments, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(arguments, name)}.")
+
+
+def check_shares(arguments, *names):
+    """ValueError for a probability outside [0, 1]."""
+    for name in names:
+        if not 0 <= getattr(arguments, name) <= 1:
+            raise ValueError(f"--{name} must be between 0 and 1, got {getattr(arguments, name)}.")
+
+
+def parse_into(groups, argv=None):
+    """Command line -> one object per dataclass of `groups` and CascadeTrainingArguments; ValueError for what is refused."""
+    *parsed, training = PdArgumentParser((*groups, CascadeTrainingArguments)).parse_args_into_dataclasses(argv)
     check_device_dtype("float32")
-    return model, data, training
+    if not training.do_train:
+        raise ValueError("Nothing to do: add --do_train.")
+    return (*parsed, training)
 
 
 def resolved(*argument_groups) -> dict:

@@ -31,14 +31,12 @@ class Look(TrainerCallback):
     """At the start, every `image_logging_steps` steps and at the end: the loss on fixed noise, and a picture.
 
     The step loss jumps with the noise levels drawn; `fixed_loss` is taken on the same samples, noise and times
-    throughout, and shows within a few steps whether anything is learned. Pictures are two previews of one caption with
-    fixed seeds, as PNG in `pictures/` and in VisualDL.
+    throughout, and shows within a few steps whether anything is learned. The picture is the task's, as PNG in
+    `pictures/` and in VisualDL.
     """
 
-    SEEDS = 2
-
-    def __init__(self, trainer, caption: str, size: int):
-        self.trainer, self.caption, self.size = trainer, caption, size
+    def __init__(self, trainer):
+        self.trainer = trainer
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.look(args, state, control, due=True)
@@ -53,27 +51,13 @@ class Look(TrainerCallback):
         should_log = control.should_log
         self.trainer.log({"fixed_loss": self.trainer.fixed_loss()})
         control.should_log = should_log  # logging resets it, and the step's own entry would be lost
-        self.picture(args, state.global_step)
+        if self.trainer.task.picture is not None:
+            self.picture(args, state.global_step)
 
     def picture(self, args, step: int):
-        images, _ = self.trainer.model.log_image(
-            self.caption,
-            self.size,
-            self.size,
-            batch_size=self.SEEDS,
-            seed=0,
-            steps=args.num_inference_steps,
-            progress=False,
-        )
+        images, settings = self.trainer.task.picture()
         sheet = np.asarray(contact_sheet(list(images)))
-        settings = {
-            "caption": self.caption,
-            "step": step,
-            "seed": 0,
-            "steps": args.num_inference_steps,
-            "size": self.size,
-        }
-        save_png(Path(args.output_dir) / "pictures" / f"step_{step:06d}.png", sheet, settings)
+        save_png(Path(args.output_dir) / "pictures" / f"step_{step:06d}.png", sheet, {**settings, "step": step})
         for callback in self.trainer.callback_handler.callbacks:
             if isinstance(callback, VisualDLCallback) and callback.vdl_writer is not None:
                 callback.vdl_writer.add_image("preview", sheet, step)

@@ -4,17 +4,20 @@ import numpy as np
 
 
 class Collator:
-    """Stack items of ImageTextFolder. `tokenize(captions)` -> (input_ids, attention_mask), (B, L) each."""
+    """Stack items of ImageTextFolder. `tokenize(captions)` -> (input_ids, attention_mask), (B, L) each, or None.
 
-    def __init__(self, tokenize):
-        self.tokenize = tokenize
+    images: False leaves them out, for models that only look at what CLIP sees.
+    """
+
+    def __init__(self, tokenize=None, images: bool = True):
+        self.tokenize, self.images = tokenize, images
 
     def __call__(self, items: list) -> dict:
-        input_ids, attention_mask = self.tokenize([item["caption"] for item in items])
-        return {
-            "images": np.stack([item["image"] for item in items]),
-            "clip_pixels": np.stack([item["clip_pixels"] for item in items]),
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "index": np.asarray([item["index"] for item in items], np.int64),
-        }
+        batch = {"index": np.asarray([item["index"] for item in items], np.int64)}
+        if self.images:
+            batch["images"] = np.stack([item["image"] for item in items])
+        if "clip_pixels" in items[0]:
+            batch["clip_pixels"] = np.stack([item["clip_pixels"] for item in items])
+        if self.tokenize is not None:
+            batch["input_ids"], batch["attention_mask"] = self.tokenize([item["caption"] for item in items])
+        return batch

@@ -1,29 +1,33 @@
-"""CascadeTrainer: PaddleNLP's Trainer around ModelC. It moves data and draws; the loss is ModelC's."""
-
-from dataclasses import replace
+"""CascadeTrainer: PaddleNLP's Trainer around a Task. It moves data and draws; the loss is the model's."""
 
 import paddle
 from paddlenlp.trainer import Trainer
 
-from ldm.sizes import TRAINING_FACTOR
-from ldm.training.arguments import ModelArguments
+from ldm.stage import evaluating
 from ldm.training.callbacks import GradientNorm
-from ldm.training.checkpoint import save_unet_config
-from ldm.training.draws import draw, dropout_seed
+from ldm.training.checkpoint import save_networks
+from ldm.training.draws import dropout_seed, streams
 from ldm.training.ema import Average, AverageUpdate
 from ldm.training.optimizer import adamw
 from ldm.training.sampler import RunSampler
+from ldm.training.task import Task
 
 
 class CascadeTrainer(Trainer):
-    """Fine-tunes a ModelC. Every draw of a step depends on (seed, step, sample) only, dropout on (seed, step, rank)."""
+    """Trains a Task. Every draw of a step depends on (seed, step, sample) only, dropout on (seed, step, rank)."""
 
-    def __init__(self, model, conditioning: ModelArguments, callbacks=(), **options):
-        self.conditioning = conditioning
+    def __init__(self, task: Task, callbacks=(), **options):
+        self.task = task
         self.gradient_norm, self.average, self._micro_step = GradientNorm(), None, 0
-        super().__init__(model=model, callbacks=[self.gradient_norm, *callbacks], **options)
+        super().__init__(
+            model=task.model,
+            train_dataset=task.dataset,
+            data_collator=task.collate,
+            callbacks=[self.gradient_norm, *callbacks],
+            **options,
+        )
         if self.args.ema_decay > 0:
-            self.average = Average(model.unet, self.args.ema_decay)
+            self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
 
     # Data -------------------------------------------------------------------------------------------------------
@@ -54,30 +58,30 @@ class CascadeTrainer(Trainer):
 
     def compute_loss(self, model, inputs, return_outputs=False):
         step, micro_step, seed = self.state.global_step, self._micro_step, self.args.seed
-        batch, draws = self._draw(inputs, seed, step, micro_step)
+        arguments = self._arguments(inputs, seed, step, micro_step)
         paddle.seed(dropout_seed(seed, step, micro_step, self.args.dataset_rank))
-        loss = model(**batch, **vars(draws))
+        loss = model(**arguments)
         return (loss, {"loss": loss}) if return_outputs else loss
 
-    def _draw(self, inputs, seed: int, step: int, micro_step: int):
-        """A collated batch -> (the model's data arguments, its random ones)."""
+    def _arguments(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
+        """A collated batch -> the model's arguments, random ones included."""
         batch = {name: value for name, value in inputs.items() if name != "index"}
-        grid = [-(-side // TRAINING_FACTOR) for side in batch["images"].shape[2:]]
-        latent_shape, c = (self.model.unet.c_in, *grid), self.conditioning
         indices = inputs["index"].tolist()
-        return batch, draw(seed, step, micro_step, indices, latent_shape, c.caption_dropout, c.image_conditioning)
+        return batch | self.task.draw(streams(seed, step, micro_step, indices), batch, times)
 
     @paddle.no_grad()
     def fixed_loss(self, samples: int = 8) -> float:
         """Loss on the first samples of the dataset with fixed noise, at times spread evenly over (0, 1), no dropout."""
-        count = min(samples, len(self.train_dataset))
-        times = (paddle.arange(count, dtype="float32") + 0.5) / count
-        total = 0.0
-        with self.model.evaluating(), self.autocast_smart_context_manager():
-            for index in range(count):
-                inputs = {k: paddle.to_tensor(v) for k, v in self.data_collator([self.train_dataset[index]]).items()}
-                batch, draws = self._draw(inputs, 0, 0, 0)
-                total += float(self.model(**batch, **vars(replace(draws, t=times[index : index + 1]))))
+        batch_size = self.args.per_device_train_batch_size
+        count = min(max(samples, batch_size), len(self.train_dataset))
+        times, total = (paddle.arange(count, dtype="float32") + 0.5) / count, 0.0
+        with evaluating(self.task.model), self.autocast_smart_context_manager():
+            for start in range(0, count, batch_size):
+                chosen = range(start, min(start + batch_size, count))
+                items = self.data_collator([self.train_dataset[index] for index in chosen])
+                inputs = {name: paddle.to_tensor(value) for name, value in items.items()}
+                arguments = self._arguments(inputs, 0, 0, 0, times[start : start + len(chosen)])
+                total += float(self.task.model(**arguments)) * len(chosen)
         return total / count
 
     def log(self, logs, **options):
@@ -95,9 +99,9 @@ class CascadeTrainer(Trainer):
         super()._save(output_dir, state_dict, **options)
         if self.args.should_save:
             folder = output_dir or self.args.output_dir
-            save_unet_config(folder, self.model.unet_config)
+            save_networks(folder, self.task.networks)
             if self.average is not None:
-                self.average.save(folder, self.model.unet_config)
+                self.average.save(folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         super()._load_from_checkpoint(resume_from_checkpoint)
@@ -111,7 +115,7 @@ class CascadeTrainer(Trainer):
         if self.optimizer is None:
             args = self.args
             self.optimizer = adamw(
-                [parameter for parameter in self.model.parameters() if not parameter.stop_gradient],
+                [parameter for parameter in self.task.model.parameters() if not parameter.stop_gradient],
                 lr_scheduler or self.lr_scheduler,
                 args.weight_decay,
                 (args.adam_beta1, args.adam_beta2),

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ldm.scenes.sampling import SPLITS, sample_scene
+from ldm.scenes.sampling import sample_scene
 from ldm.scenes.scene import Background, Item, Scene
 
 
@@ -13,7 +13,7 @@ def scenes(count: int, split: str, seed: int = 0) -> list[Scene]:
 
 
 def scenes_of_both_splits(count: int, seed: int = 0) -> list[Scene]:
-    return [scene for split in SPLITS for scene in scenes(count // 2, split, seed)]
+    return [scene for split in ("train", "test") for scene in scenes(count // 2, split, seed)]
 
 
 def one(shape="star", colour="red", size="medium", place="top left", background="white", seed=3) -> Scene:

@@ -10,7 +10,7 @@ from scene_samples import one, scenes, two
 from ldm.scenes.palette import COLOURS, distance, nearest
 from ldm.scenes.sampling import MIN_CONTRAST, combinations, contrast, held_out, is_held_out, sample_scene
 from ldm.scenes.scene import POSITIONS, RELATIONS, SIZES, Background, Item, Scene
-from ldm.scenes.shapes import OUTLINES
+from ldm.scenes.shapes import SHAPES
 
 HELD_OUT_ITEMS = {
     ("red", "triangle"),
@@ -48,13 +48,13 @@ def test_the_splits_share_no_held_out_combination(train, test):
 
 def test_the_held_out_items_never_change():
     """Folders written earlier stay comparable: these words are part of the format."""
-    items = {(colour, shape) for colour in COLOURS for shape in OUTLINES if is_held_out("item", colour, shape)}
+    items = {(colour, shape) for colour in COLOURS for shape in SHAPES if is_held_out("item", colour, shape)}
     assert items == HELD_OUT_ITEMS
 
 
 def test_about_a_tenth_of_every_kind_is_held_out(test):
     relations = [
-        is_held_out("relation", a, relation, b) for a in OUTLINES for relation in ("left of", "above") for b in OUTLINES
+        is_held_out("relation", a, relation, b) for a in SHAPES for relation in ("left of", "above") for b in SHAPES
     ]
     backgrounds = [is_held_out("background", a, "flat", b) for a in COLOURS for b in COLOURS]
     assert 0.06 < np.mean(relations) < 0.14 and 0.06 < np.mean(backgrounds) < 0.14
@@ -64,7 +64,7 @@ def test_about_a_tenth_of_every_kind_is_held_out(test):
 
 def test_training_shows_every_value_often(train):
     items = [item for scene in train for item in scene.items]
-    for name, values in (("shape", OUTLINES), ("colour", COLOURS), ("size", SIZES)):
+    for name, values in (("shape", SHAPES), ("colour", COLOURS), ("size", SIZES)):
         counts = Counter(getattr(item, name) for item in items)
         assert all(counts[value] > len(items) / len(values) / 2 for value in values), counts
     backgrounds = Counter(colour for scene in train for colour in scene.background.colours)

@@ -6,9 +6,14 @@ import sys
 import pytest
 from helpers import ROOT
 
-from ldm.training.arguments import parse_arguments
+from ldm.training import autoencoder, decoder, previewer, prior
+from ldm.training.arguments import parse_into
 
 BASE = ["--output_dir", "out", "--do_train"]
+
+
+def parse_arguments(argv):
+    return parse_into(prior.GROUPS, argv)
 
 
 def test_documented_flags_arrive():
@@ -19,11 +24,11 @@ def test_documented_flags_arrive():
         "--num_inference_steps 6 --model_max_length 50 --fp16_opt_level O2"
     )
     model, data, training = parse_arguments(BASE + flags.split())
-    assert (data.dataset_path, data.resolution, model.model_max_length) == ("d", 512, 50)
+    assert (data.dataset_path, data.resolution, model.model_max_length, model.num_inference_steps) == ("d", 512, 50, 6)
     expected = dict(
         per_device_train_batch_size=3, gradient_accumulation_steps=2, learning_rate=2e-5, weight_decay=0.1, max_grad_norm=0.5,
         max_steps=7, warmup_steps=3, image_logging_steps=5, logging_steps=2, save_steps=4, save_total_limit=1, seed=9,
-        dataloader_num_workers=2, num_inference_steps=6, fp16_opt_level="O2", do_train=True,
+        dataloader_num_workers=2, fp16_opt_level="O2", do_train=True,
     )  # fmt: skip
     assert {name: getattr(training, name) for name in expected} == expected
     assert training.lr_scheduler_type.value == "cosine"
@@ -49,6 +54,29 @@ def test_documented_flags_arrive():
 def test_refused_flags(flags, message):
     with pytest.raises(ValueError, match=message):
         parse_arguments(BASE + flags.split())
+
+
+@pytest.mark.parametrize(
+    "trainer, flags, message",
+    [
+        (autoencoder, "--resolution 100", "multiple of 8"),
+        (autoencoder, "--quantised_share 2", "quantised_share must be between 0 and 1"),
+        (decoder, "--encoder_scale_min 0.9 --encoder_scale_max 0.5", "--encoder_scale_min 0.9"),
+        (decoder, "--encoder_resample bicubic", "nearest or area"),
+        (decoder, "--random_crop 100", "multiple of 8"),
+        (decoder, "--encoder_noise -1", "must not be negative"),
+        (previewer, "--latent_noise -1", "must not be negative"),
+        (previewer, "--resolution 200", "multiple of 32"),
+    ],
+)
+def test_refused_flags_of_the_other_trainers(trainer, flags, message):
+    with pytest.raises(ValueError, match=message):
+        parse_into(trainer.GROUPS, BASE + flags.split())
+
+
+def test_nothing_to_do_is_said():
+    with pytest.raises(ValueError, match="--do_train"):
+        parse_arguments(BASE[:2])
 
 
 def test_unknown_flags_are_refused():

@@ -9,7 +9,8 @@ import paddle
 import pytest
 
 from ldm.release import load_network, network_config
-from ldm.training.checkpoint import extract_unet, find_state_file, save_unet_config
+from ldm.training.checkpoint import extract_unet, find_state_file, save_networks
+from ldm.training.task import NetworkEntry
 from ldm.weights.files import TensorFile
 from ldm.weights.pickles import read_pdparams
 from ldm.weights.plan import WeightsMismatch
@@ -25,7 +26,7 @@ def checkpoint(rule_release, tmp_path):
     paddle.save(
         {f"unet.{key}": value for key, value in network.state_dict().items()}, str(folder / "model_state.pdparams")
     )
-    save_unet_config(folder, network_config(source, "stage_c"))
+    save_networks(folder, {"unet": NetworkEntry("stage_c", network_config(source, "stage_c"))})
     return folder, network
 
 
@@ -95,8 +96,8 @@ def test_no_average_and_no_checkpoint(checkpoint, tmp_path):
 
 def test_config_is_needed_only_for_unreleased_sizes(checkpoint, tmp_path):
     folder, _ = checkpoint
-    (folder / "unet_config.json").unlink()
-    with pytest.raises(ValueError, match="unet_config.json is missing"):
+    (folder / "networks.json").unlink()
+    with pytest.raises(ValueError, match="networks.json is missing"):
         extract_unet(folder, tmp_path / "x.safetensors")
 
 

@@ -4,7 +4,7 @@ import paddle
 import pytest
 
 from ldm.data.photos import write_photos
-from ldm.training import arguments
+from ldm.training import arguments, prior
 from ldm.training.run import build_trainer
 
 
@@ -21,12 +21,12 @@ def make_trainer(rule_release, tmp_path, monkeypatch):
         )
         with monkeypatch.context() as patch:
             patch.setattr(arguments.paddle, "get_device", lambda: "gpu:0")
-            parsed = arguments.parse_arguments(flags.split())
+            parsed = arguments.parse_into(prior.GROUPS, flags.split())
         original = paddle.amp.decorate
         monkeypatch.setattr(
             paddle.amp, "decorate", lambda *args, **options: decorated.append(options) or original(*args, **options)
         )
-        return build_trainer(*parsed), decorated
+        return build_trainer(prior.build_task, *parsed), decorated
 
     return make
 

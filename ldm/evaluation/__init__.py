@@ -1,0 +1,1 @@
+"""Measuring a cascade that was trained on the scenes: what `scripts/evaluate_scenes.py` prints, part by part."""

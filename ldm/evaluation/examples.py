@@ -1,0 +1,26 @@
+"""Held-out prompts: scenes of the test split, each with a combination that training never shows, and full captions."""
+
+from dataclasses import dataclass
+
+from ldm.scenes.dataset import SceneSettings, make_example
+from ldm.scenes.render import render
+from ldm.scenes.scene import Scene
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is asked for."""
+
+    scene: Scene
+    caption: str
+
+
+def held_out_examples(count: int, size: int, seed: int) -> list[Example]:
+    """The first `count` test scenes of `seed`; more begin with the same ones. ValueError for sizes no scene has."""
+    settings = SceneSettings(count, size, seed, "test")
+    return [Example(*make_example(settings, index)) for index in range(count)]
+
+
+def true_pictures(examples, size: int) -> list:
+    """What was asked for, drawn: uint8 (size, size, 3) each."""
+    return [render(example.scene, size) for example in examples]

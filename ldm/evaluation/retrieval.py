@@ -1,0 +1,67 @@
+"""Part `clip`: do the release's two CLIP towers find a prompt's picture among all of them, and the other way round?"""
+
+import numpy as np
+import paddle
+from PIL import Image
+
+from ldm.data.transforms import clip_array
+from ldm.evaluation.bench import Bench
+from ldm.evaluation.measures import wilson
+from ldm.evaluation.tables import interval, markdown_table, percent
+
+
+def measure(bench: Bench) -> dict:
+    """Accuracies, or why there are none."""
+    frozen = bench.cascade.prior.frozen
+    widths = frozen.text.projection_dim, frozen.image.projection_dim
+    if widths[0] != widths[1]:
+        return {
+            "skipped": f"The text tower embeds into {widths[0]} numbers and the image tower into {widths[1]}: they are "
+            "of two CLIP models, and their embeddings cannot be compared."
+        }
+    texts, images = [], []
+    for part in bench.batches("CLIP"):
+        _, pooled = frozen.text.encode(bench.captions[part])
+        pixels = [clip_array(Image.fromarray(image), frozen.image.image_size) for image in bench.true_pictures[part]]
+        texts.append(pooled.astype("float32").numpy()[:, 0])
+        images.append(frozen.image(paddle.to_tensor(np.stack(pixels))).astype("float32").numpy()[:, 0])
+    return retrieve(np.concatenate(texts), np.concatenate(images), bench.captions)
+
+
+def retrieve(texts: np.ndarray, images: np.ndarray, captions: list) -> dict:
+    """Top-1 accuracy both ways by cosine similarity. texts, images: (N, d), row i of both belongs to captions[i].
+
+    A picture whose caption is the same text is a hit too: nothing could tell the two apart.
+    """
+    texts, images = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (texts, images))
+    similarity = texts @ images.T
+    words = np.array(captions)
+    same = words[:, None] == words[None, :]
+    total = len(captions)
+    ways = {}
+    for name, best in (("text to image", similarity.argmax(1)), ("image to text", similarity.argmax(0))):
+        right = int(same[np.arange(total), best].sum())
+        ways[name] = {
+            "right": right,
+            "total": total,
+            "share": right / total,
+            "interval": list(wilson(right, total)),
+            "chance": float(same.mean()),  # 1 / N where all captions differ
+        }
+    return {"ways": ways}
+
+
+def table(result: dict) -> str:
+    if "skipped" in result:
+        return f"Skipped. {result['skipped']}"
+    rows = [
+        (
+            name,
+            f"{way['right']}/{way['total']}",
+            percent(way["share"]),
+            interval(way["interval"]),
+            f"{way['chance']:.2%}",
+        )
+        for name, way in result["ways"].items()
+    ]
+    return markdown_table(("top 1", "right", "share", "95 % interval", "chance"), rows)

@@ -1,0 +1,36 @@
+"""ModelPreviewer: the previewer as it is trained, to show what the prior's latents mean. Images -> loss."""
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from ldm.conditions import encode_images
+from ldm.frozen import Frozen
+from ldm.release import Release, network_config
+
+UPSCALING = 8  # pixels of a preview per cell of a latent
+
+
+class ModelPreviewer(nn.Layer):
+    """The previewer of a release folder behind its frozen encoder; the state dict holds it as `previewer.*`.
+
+    noise: standard deviation of what is added to the latents, so that it also shows those of an untrained prior.
+    """
+
+    def __init__(self, weights_path, noise: float = 0.0):
+        super().__init__()
+        release = Release(weights_path)
+        self.frozen, self.noise = Frozen(release), noise
+        self.network_config = network_config(release.file("previewer"), "previewer")
+        self.previewer = release.load("previewer")
+
+    def forward(self, images, latent_noise):
+        """images (B, 3, S, S) in [0, 1], latent_noise (B, 16, S / 32, S / 32) standard normal -> loss ()."""
+        latents = encode_images(self.frozen, images)
+        target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
+        return F.mse_loss(self.previewer(latents + self.noise * latent_noise), target)
+
+    @paddle.no_grad()
+    def preview(self, images):
+        """Images (B, 3, S, S) -> previews of their latents (B, 3, S / 4, S / 4)."""
+        return self.previewer(encode_images(self.frozen, images))

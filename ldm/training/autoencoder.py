@@ -1,0 +1,61 @@
+"""Training Stage A, the VQ autoencoder: its command line and its task."""
+
+from dataclasses import dataclass, field
+from functools import partial
+
+import config
+from ldm.generation import to_uint8
+from ldm.model_a import ModelA
+from ldm.stage import evaluating
+from ldm.training.arguments import DataArguments, check_shares
+from ldm.training.collate import Collator
+from ldm.training.data import open_dataset
+from ldm.training.draws import QuantisedDraws
+from ldm.training.pictures import first_images, paired
+from ldm.training.task import NetworkEntry, Task
+
+
+@dataclass
+class AutoencoderArguments:
+    """Which Stage A is trained, and its loss."""
+
+    weights_path: str = field(default=config.WEIGHTS_PATH, metadata={"help": "release folder with stage_a.safetensors"})
+    codebook_weight: float = field(default=0.1, metadata={"help": "weight of the codebook's loss beside the image's"})
+    quantised_share: float = field(
+        default=0.5, metadata={"help": "share of samples decoded from codebook vectors, the rest from plain latents"}
+    )
+
+    def __post_init__(self):
+        check_shares(self, "quantised_share")
+
+
+@dataclass
+class AutoencoderDataArguments(DataArguments):
+    """DataArguments of Stage A."""
+
+    def __post_init__(self):
+        self.check_resolution(8, 32)
+
+
+GROUPS = (AutoencoderArguments, AutoencoderDataArguments)
+
+
+def build_task(model_args: AutoencoderArguments, data_args: AutoencoderDataArguments, args) -> Task:
+    """Model and data put together. ValueError and OSError for anything wrong with the inputs."""
+    dataset = open_dataset(data_args)
+    model = ModelA(model_args.weights_path, model_args.codebook_weight)
+    return Task(
+        model=model,
+        dataset=dataset,
+        collate=Collator(),
+        networks={"stage_a": NetworkEntry("stage_a", model.network_config)},
+        draw=QuantisedDraws(model_args.quantised_share),
+        picture=partial(_picture, model, dataset),
+    )
+
+
+def _picture(model: ModelA, dataset):
+    """The first images beside their reconstructions."""
+    images = first_images(dataset)
+    with evaluating(model):
+        return paired(images, to_uint8(model.reconstruct(images))), {"shows": "image, reconstruction, ..."}

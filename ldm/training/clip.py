@@ -1,0 +1,52 @@
+"""Training a pair of CLIP towers on captioned images: its command line and its task."""
+
+from dataclasses import dataclass, field
+
+import config
+from ldm.clip_pair import ClipPair
+from ldm.clip_tower import tower_config
+from ldm.frozen import Frozen
+from ldm.release import Release
+from ldm.training.arguments import DataArguments
+from ldm.training.collate import Collator
+from ldm.training.data import open_dataset
+from ldm.training.task import NetworkEntry, Task
+
+
+@dataclass
+class ClipArguments:
+    """Which pair is trained."""
+
+    weights_path: str = field(
+        default=config.WEIGHTS_PATH, metadata={"help": "release folder with text_encoder, image_encoder and tokenizer"}
+    )
+
+
+@dataclass
+class ClipDataArguments(DataArguments):
+    """DataArguments of the pair: the image tower says what size it takes."""
+
+    resolution: int = field(default=0, metadata={"help": "0: what the image tower takes; nothing else can be asked"})
+
+    def __post_init__(self):
+        if self.resolution:
+            raise ValueError(f"--resolution {self.resolution}: leave it out, the image tower's config.json decides.")
+
+
+GROUPS = (ClipArguments, ClipDataArguments)
+
+
+def build_task(model_args: ClipArguments, data_args: ClipDataArguments, args) -> Task:
+    """Model and data put together. ValueError and OSError for anything wrong with the inputs."""
+    if args.per_device_train_batch_size < 2:
+        raise ValueError("--per_device_train_batch_size must be 2 or more: a caption is told from the batch's others.")
+    dataset = open_dataset(data_args)
+    names = (config.text_encoder_name, config.image_encoder_name, config.tokenizer_name)
+    model = ClipPair.from_folder(model_args.weights_path, *names)
+    dataset.resolution = dataset.clip_size = model.image.config.image_size
+    tokenize = Frozen(Release(model_args.weights_path), *names).text.tokenize
+    networks = {
+        name: NetworkEntry(f"{name}_encoder", tower_config(tower))
+        for name, tower in (("text", model.text), ("image", model.image))
+    }
+    return Task(model, dataset, Collator(tokenize, images=False), networks)

@@ -1,0 +1,64 @@
+"""A release with freshly initialised weights, in the official names and formats: where training from nothing starts.
+
+Every trainer continues from a release folder; after this, training from scratch and fine-tuning are the same thing.
+"""
+
+import json
+from pathlib import Path
+
+import paddle
+
+from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
+from ldm.release import file_name, network_class
+from ldm.tokenizer_building import write_tokenizer
+from ldm.weights.convert import save_weights
+
+VERSIONS = {"stage_c": "1B", "stage_b": "700M"}  # the names that config.py asks for by default
+NETWORKS = ("stage_a", "effnet", "previewer", "stage_b", "stage_c")
+PARTS = (*NETWORKS, "text_encoder", "image_encoder", "tokenizer")
+
+
+def read_architecture(path) -> dict:
+    """{part: constructor arguments} from a JSON file; ValueError names every part that is missing or unknown."""
+    path = Path(path)
+    try:
+        architecture = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}).") from error
+    missing, unknown = sorted(set(PARTS) - set(architecture)), sorted(set(architecture) - set(PARTS))
+    if missing or unknown:
+        raise ValueError(f"{path}: missing parts {missing}, unknown parts {unknown}; a release has {', '.join(PARTS)}.")
+    return architecture
+
+
+def write_untrained_release(folder, architecture: dict, captions, seed: int = 0):
+    """Write all parts of a release into `folder`; the tokenizer learns its words from `captions`."""
+    folder = Path(folder)
+    for offset, kind in enumerate(NETWORKS):
+        write_network(folder, kind, architecture[kind], seed + offset)
+    text, image = architecture["text_encoder"], architecture["image_encoder"]
+    longest = text["max_position_embeddings"]
+    ids = write_tokenizer(folder / "tokenizer", captions, longest, architecture["tokenizer"]["vocab_size"])
+    paddle.seed(seed + len(NETWORKS))
+    text = {**text, **ids}
+    write_tower(folder / "text_encoder", "text", text, new_text_tower(text).state_dict())
+    write_tower(folder / "image_encoder", "image", image, new_image_tower(image).state_dict())
+
+
+def new_network(kind: str, config: dict, seed: int) -> paddle.nn.Layer:
+    """A network with the release's initialisation, the same for the same seed."""
+    paddle.seed(seed)
+    network = network_class(kind)(**config)
+    if kind == "stage_a":
+        # Latents leave a BatchNorm: entries drawn like them are all in use from the start, whereas the constructor's
+        # tiny ones would share a handful between all latents
+        codebook = network.vquantizer.codebook.weight
+        codebook.set_value(paddle.randn(codebook.shape))
+    return network
+
+
+def write_network(folder, kind: str, config: dict, seed: int) -> Path:
+    """Write one new network into a release folder, float32; returns the file."""
+    path = Path(folder) / file_name(kind, VERSIONS.get(kind))
+    save_weights(new_network(kind, config, seed), path, kind, config=config, to_release=True)
+    return path

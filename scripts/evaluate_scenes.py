@@ -1,0 +1,69 @@
+#!/usr/bin/env python
+"""Measure a cascade trained on the scenes: prompts it has never seen, judged, and every network on its own."""
+
+import argparse
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import config  # noqa: E402
+from ldm.cli import run  # noqa: E402
+from ldm.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
+from ldm.evaluation.untrustworthy import Untrustworthy  # noqa: E402
+from ldm.runtime import prepare  # noqa: E402
+
+HELP = {
+    "count": "held-out prompts",
+    "size": "side of the pictures in pixels, at least 256, a multiple of 8",
+    "seed": "generated image i uses seed + i",
+    "scene_seed": "which held-out scenes",
+    "steps": "steps of the prior",
+    "cfg": "guidance of the prior; 1 switches it off",
+    "decoder_steps": "steps of the decoder",
+    "decoder_cfg": "guidance of the decoder; 1 switches it off",
+    "batch_size": "images at once; another one rounds differently",
+    "grid_count": "prompts for every cell of the grid of guidance and steps",
+}
+
+
+def parse(argv=None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    add = parser.add_argument
+    add("--weights", default=config.WEIGHTS_PATH, help="folder of the release")
+    add("--prior_weights", default=None, help="a fine-tuned prior instead of the release's")
+    for field in fields(EvaluationSettings):
+        add(f"--{field.name}", type=field.type, default=field.default, help=HELP[field.name])
+    add("--output_dir", default="build/evaluation", help="folder for results.json, results.md and pictures")
+    add(
+        "--parts",
+        nargs="+",
+        default=list(PARTS),
+        metavar="PART",
+        help=f"what to measure: {', '.join(PARTS)}; the others' results stay",
+    )
+    return parser.parse_args(argv)
+
+
+def measure(args):
+    """Measure the parts that were asked for."""
+    from ldm.evaluation.suite import evaluate
+
+    settings = EvaluationSettings(**{field.name: getattr(args, field.name) for field in fields(EvaluationSettings)})
+    evaluate(settings, args.parts, args.output_dir, args.weights, args.prior_weights)
+    print(f"\nWrote {Path(args.output_dir) / 'results.json'} and results.md")
+
+
+def main(argv=None) -> int:
+    args = parse(argv)
+    prepare()
+    try:
+        return run("evaluate_scenes.py", lambda: measure(args))
+    except Untrustworthy as error:
+        print(f"evaluate_scenes.py: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

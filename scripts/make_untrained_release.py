@@ -1,0 +1,40 @@
+#!/usr/bin/env python
+"""Write a release with freshly initialised weights, to be trained from nothing; its tokenizer learns a dataset's words."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ldm.cli import run  # noqa: E402
+from ldm.runtime import prepare  # noqa: E402
+
+
+def write(args):
+    """Write the release unless the folder holds something already."""
+    from ldm.data.pairs import find_pairs
+    from ldm.untrained import read_architecture, write_untrained_release
+
+    if args.output.is_dir() and any(args.output.iterdir()):
+        raise ValueError(f"{args.output} is not empty: choose a new folder, so that no trained weights are lost.")
+    architecture = read_architecture(args.architecture)
+    captions = [pair.read_caption() for pair in find_pairs(args.dataset_path)]
+    write_untrained_release(args.output, architecture, captions, args.seed)
+    print(f"Wrote {args.output}: untrained weights, and a tokenizer that knows the words of {args.dataset_path}.")
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--architecture", default="assets/demo_architecture.json", help="JSON of sizes (default: %(default)s)")
+    add("--dataset_path", required=True, help="image-text folder whose captions the tokenizer learns from")
+    add("--output", type=Path, required=True, help="folder to write, new or empty")
+    add("--seed", type=int, default=0, help="the same seed gives the same weights (default: %(default)s)")
+    args = parser.parse_args(argv)
+    prepare()
+    return run(parser.prog, lambda: write(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,105 @@
+#!/bin/sh
+# Train the small cascade of assets/demo from nothing: data, Stage A, CLIP pair, Stage B with the semantic encoder,
+# previewer, Stage C. Stopped at any point, the same command goes on: finished stages are skipped, a broken-off one
+# resumes from its last checkpoint. WORK: where everything goes; RELEASE: the finished release.
+#   sh scripts/train_demo_cascade.sh                    everything
+#   sh scripts/train_demo_cascade.sh clip stage_c       only these stages (the ones before them must be done)
+set -eu
+cd "$(dirname "$0")/.."
+[ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
+
+WORK="${WORK:-build/demo}"
+RELEASE="$WORK/release"
+DATA="$WORK/train"
+STAGES="${*:-data init stage_a stage_a_fine clip stage_b_crops stage_b previewer stage_c}"
+mkdir -p "$WORK/log"
+
+# What every trainer is given
+train() {
+    script=$1 name=$2
+    shift 2
+    python "$script" --do_train --weights_path "$RELEASE" --dataset_path "$DATA" --check_images False \
+        --output_dir "$WORK/$name" --seed 1 --lr_scheduler_type cosine --logging_steps 20 --save_total_limit 1 \
+        --dataloader_num_workers 1 "$@"
+}
+
+# The trained networks go into the release in half precision; later stages are trained on exactly what is shipped
+export_to_release() {
+    name=$1
+    shift
+    python scripts/export_release.py --checkpoint_path "$WORK/$name" --release "$RELEASE" --dtype float16 "$@"
+}
+
+stage_data() {
+    python scripts/make_scene_dataset.py --output "$DATA" --count 40000 --size 256 --seed 0 --split train --workers 2
+}
+
+stage_init() {
+    rm -rf "$RELEASE"
+    python scripts/make_untrained_release.py --dataset_path "$DATA" --output "$RELEASE" --seed 0
+}
+
+stage_stage_a() {
+    train scripts/train_stage_a.py stage_a --resolution 128 --max_steps 500 --per_device_train_batch_size 16 \
+        --learning_rate 2e-3 --warmup_steps 20 --ema_decay 0.99 --image_logging_steps 100 --save_steps 100
+    export_to_release stage_a --ema
+}
+
+# The codebook made the latent robust; now the reconstruction counts more
+stage_stage_a_fine() {
+    train scripts/train_stage_a.py stage_a_fine --resolution 128 --max_steps 450 --per_device_train_batch_size 16 \
+        --learning_rate 2e-3 --warmup_steps 20 --ema_decay 0.99 --image_logging_steps 150 --save_steps 150 \
+        --quantised_share 0.25 --codebook_weight 0.02 --seed 2
+    export_to_release stage_a_fine --ema
+}
+
+stage_clip() {
+    train scripts/train_clip.py clip --max_steps 500 --per_device_train_batch_size 64 --learning_rate 1e-3 \
+        --warmup_steps 40 --weight_decay 0.05 --image_logging_steps 250 --save_steps 250
+    export_to_release clip
+}
+
+# The decoder and the semantic encoder together, as the prior will use them: the encoder sees 3/4 of the image's size
+train_decoder() {
+    train scripts/train_stage_b.py "$@" --resolution 256 --per_device_train_batch_size 16 --ema_decay 0.995 \
+        --train_encoder True --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area \
+        --encoder_noise 0.1 --pyramid_noise False --image_logging_steps 500 --save_steps 250
+}
+
+# Crops of a quarter of the area first, four times as many a minute
+stage_stage_b_crops() {
+    train_decoder stage_b_crops --random_crop 128 --max_steps 2000 --learning_rate 1.5e-3 --warmup_steps 50
+    export_to_release stage_b_crops --version 700M
+}
+
+stage_stage_b() {
+    train_decoder stage_b --max_steps 1000 --learning_rate 1e-3 --warmup_steps 20 --seed 2
+    export_to_release stage_b --version 700M --ema
+}
+
+stage_previewer() {
+    train scripts/train_previewer.py previewer --resolution 192 --latent_noise 0.1 --max_steps 400 \
+        --per_device_train_batch_size 32 --learning_rate 3e-3 --warmup_steps 20 --image_logging_steps 200 --save_steps 200
+    export_to_release previewer
+}
+
+stage_stage_c() {
+    train train_stage_c_trainer.py stage_c --resolution 192 --max_steps 3000 --per_device_train_batch_size 64 \
+        --learning_rate 1e-3 --warmup_steps 100 --caption_dropout 0.1 --ema_decay 0.999 --image_logging_steps 500 \
+        --save_steps 250
+    export_to_release stage_c --version 1B --ema
+}
+
+stage=
+trap '[ $? -eq 0 ] || echo "$stage failed: see $WORK/log/$stage.log" >&2' EXIT
+for stage in $STAGES; do
+    if [ -f "$WORK/log/$stage.done" ]; then
+        echo "$stage: done already"
+        continue
+    fi
+    started=$(date +%s)
+    echo "$stage: log in $WORK/log/$stage.log"
+    "stage_$stage" >>"$WORK/log/$stage.log" 2>&1
+    echo "$stage $(($(date +%s) - started)) s" | tee -a "$WORK/log/times.txt" >"$WORK/log/$stage.done"
+    cat "$WORK/log/$stage.done"
+done

@@ -1,0 +1,122 @@
+"""scripts/evaluate_scenes.py as users call it, on the rule-filled release: its scores mean nothing, its files do."""
+
+import json
+import sys
+
+import evaluate_scenes
+import numpy as np
+import pytest
+from PIL import Image
+
+from ldm.evaluation import judge
+from ldm.evaluation.settings import PARTS
+
+SMALL = ["--count", "4", "--steps", "2", "--decoder_steps", "1", "--grid_count", "2"]
+# The rule-filled towers have different widths, which skips the part: see test_parts.py for what it does otherwise
+
+
+def evaluate(*arguments) -> int:
+    return evaluate_scenes.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(rule_release, tmp_path_factory):
+    """The output of one run over all parts."""
+    pytest.importorskip("skimage.metrics")
+    folder = tmp_path_factory.mktemp("evaluation")
+    assert evaluate("--weights", rule_release, "--output_dir", folder, *SMALL) == 0
+    return folder
+
+
+def test_all_parts_are_measured_and_written(folder):
+    document = json.loads((folder / "results.json").read_text())
+    assert tuple(document["parts"]) == PARTS
+    assert "text_encoder/model.safetensors" in document["weights"]["files"] and len(document["weights"]["sha256"]) == 64
+    for record in document["parts"].values():
+        assert record["settings"]["count"] == 4 and record["device"].startswith("cpu") and record["seconds"] >= 0
+        assert "paddlepaddle" in record["versions"] and record["dtype"] == "float32"
+    results = {name: record["result"] for name, record in document["parts"].items()}
+    assert all(row["share"] == 1 for row in results["judge"]["scores"])
+    assert sum({row["objects"]: row["total"] for row in results["prompts"]["scores"]}.values()) == 4
+    assert len(results["grid"]["cells"]) == 12
+    assert results["reconstruction"]["likeness"]["stage_a"]["psnr"]["mean"] > 0
+    assert results["previewer"]["side"] == 48
+    assert "48" in results["clip"]["skipped"] and "32" in results["clip"]["skipped"]
+    assert results["seeds"]["same_seed_same_bytes"] and results["seeds"]["difference"]["other_seed"]["least"] > 0
+
+
+def test_the_report_shows_every_part(folder):
+    report = (folder / "results.md").read_text()
+    assert all(f"(`{name}`)" in report for name in PARTS)
+    assert "| place" in report and "sha256" in report and str(folder) not in report
+
+
+def test_pictures_and_verdicts_are_kept(folder):
+    sizes = {"prompts.png": 4, "reconstruction.png": 4, "previewer.png": 4}
+    for name, columns in sizes.items():
+        with Image.open(folder / name) as image:
+            side = 48 if name == "previewer.png" else 256
+            assert image.width == columns * (side + 4) - 4 and image.height >= side
+    assert len((folder / "prompts.jsonl").read_text().splitlines()) == 4
+    with Image.open(folder / "reconstruction.png") as image:  # the true pictures are on top
+        top = np.asarray(image)[:256, :256]
+    assert len(np.unique(top.reshape(-1, 3), axis=0)) < 2000 and not list(folder.glob(".*"))
+
+
+def test_a_run_over_some_parts_leaves_the_others(folder, rule_release, capsys):
+    before = json.loads((folder / "results.json").read_text())["parts"]
+    options = ["--weights", rule_release, "--output_dir", folder, "--count", 6, "--parts", "judge"]
+    assert evaluate(*options) == 0
+    after = json.loads((folder / "results.json").read_text())["parts"]
+    assert after.pop("judge")["settings"]["count"] == 6 and before.pop("judge") and after == before
+    assert "# The judge" in capsys.readouterr().out
+
+
+def test_a_judge_that_fails_stops_everything_with_status_1(rule_release, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(judge, "LEAST_RIGHT", 1.1)
+    assert evaluate("--weights", rule_release, "--output_dir", tmp_path, *SMALL) == 1
+    assert (
+        capsys.readouterr().err.strip().splitlines()[-1].startswith("evaluate_scenes.py: The judge cannot be trusted")
+    )
+    assert list(json.loads((tmp_path / "results.json").read_text())["parts"]) == ["judge"]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--count", "0"], "--count 0"),
+        (["--grid_count", "-1"], "--grid_count -1"),
+        (["--batch_size", "0"], "--batch_size 0"),
+        (["--steps", "0"], "--steps 0"),
+        (["--size", "128"], "--size 128"),
+        (["--size", "260"], "multiple of 8"),
+        (["--size", "4096"], "4096"),
+        (["--seed", "-1"], "--seed -1"),
+        (["--scene_seed", "-1"], "--scene_seed -1"),
+        (["--cfg", "nan"], "--cfg nan"),
+        (["--parts", "judge", "taste"], "'taste' is unknown: choose from judge, prompts"),
+        (["--weights", "nowhere"], "weights folder nowhere does not exist"),
+        (["--prior_weights", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_values_are_one_line_and_status_2(rule_release, tmp_path, capsys, arguments, message):
+    parts = [] if "--parts" in arguments else ["--parts", "judge"]
+    assert evaluate("--weights", rule_release, "--output_dir", tmp_path, *parts, *arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and len(captured.err.strip().splitlines()) == 1
+    assert captured.err.startswith("evaluate_scenes.py: ") and message in captured.err
+    assert not (tmp_path / "results.json").exists()
+
+
+def test_without_scikit_image_the_part_that_needs_it_is_refused(rule_release, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    assert evaluate("--weights", rule_release, "--output_dir", tmp_path, *SMALL) == 2
+    assert "requirements-test.txt" in capsys.readouterr().err
+
+
+def test_help_names_the_parts(capsys):
+    with pytest.raises(SystemExit) as done:
+        evaluate("--help")
+    out = capsys.readouterr().out
+    assert done.value.code == 0 and all(name in out for name in PARTS)

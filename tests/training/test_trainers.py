@@ -1,0 +1,157 @@
+"""Every trainer of the project on a small release: it runs, the fixed loss falls, what it exports is what it trained."""
+
+import json
+
+import numpy as np
+import paddle
+import pytest
+
+from ldm.frozen import Frozen
+from ldm.release import Release, network_config, output_size
+from ldm.scenes.dataset import SceneSettings, write_scenes
+from ldm.training import autoencoder, clip, decoder, previewer, prior
+from ldm.training.arguments import parse_into
+from ldm.training.checkpoint import export_networks
+from ldm.training.run import train
+from ldm.untrained import read_architecture, write_untrained_release
+from ldm.weights.files import TensorFile
+
+STAGES = [
+    {"fused": True, "expand": 2, "stride": 4, "c_in": 8, "c_out": 8, "layers": 1},
+    {"fused": False, "expand": 2, "stride": 4, "c_in": 8, "c_out": 16, "layers": 2},
+]
+UNET = {"c_cond": 16, "c_hidden": [16, 16], "nhead": [2, 2], "blocks": [[1, 1], [1, 1]]}
+ARCHITECTURE = {
+    "stage_a": {"c_hidden": 16, "bottleneck_blocks": 1, "codebook_size": 16, "scale_factor": 1.0},
+    "effnet": {"channels": 16, "stages": STAGES},
+    "previewer": {"c_hidden": 16},
+    "stage_b": {**UNET, "level_config": ["CT", "CTA"], "dropout": [0, 0], "c_clip": 16, "block_repeat": None},
+    "stage_c": {**UNET, "c_clip_text": 16, "c_clip_text_pooled": 16, "c_clip_img": 16},
+    "text_encoder": {
+        "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "hidden_act": "gelu", "max_position_embeddings": 32,
+    },
+    "image_encoder": {
+        "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16, "num_hidden_layers": 1,
+        "num_attention_heads": 2, "hidden_act": "quick_gelu", "num_channels": 3, "image_size": 32, "patch_size": 8,
+    },
+    "tokenizer": {"vocab_size": 700},
+}  # fmt: skip
+TRAINERS = {
+    "stage_a": (autoencoder, "--resolution 64 --learning_rate 3e-3"),
+    "stage_b": (decoder, "--resolution 256 --random_crop 64 --train_encoder True --learning_rate 2e-3"),
+    "previewer": (
+        previewer,
+        "--resolution 64 --latent_noise 0.1 --learning_rate 3e-3 --max_steps 60 --image_logging_steps 60",
+    ),
+    "clip": (clip, "--learning_rate 2e-3"),
+    "stage_c": (prior, "--resolution 64 --learning_rate 2e-3"),
+}
+EXPORTED = {
+    "stage_a": ["stage_a.safetensors"],
+    "stage_b": ["stage_b_lite.safetensors", "effnet_encoder.safetensors"],
+    "previewer": ["previewer.safetensors"],
+    "clip": ["text_encoder", "image_encoder"],
+    "stage_c": ["stage_c_lite.safetensors"],
+}
+VERSIONS = {"stage_b": "700M", "stage_c": "1B"}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Twelve scenes and an untrained release for them."""
+    folder = tmp_path_factory.mktemp("trainers")
+    write_scenes(folder / "scenes", SceneSettings(12, 128), 1, iter)
+    captions = [path.read_text() for path in (folder / "scenes").rglob("*.txt")]
+    write_untrained_release(folder / "release", ARCHITECTURE, captions)
+    return folder
+
+
+@pytest.mark.parametrize("name", TRAINERS)
+def test_a_trainer_learns_and_exports_what_it_learned(folders, name, tmp_path):
+    trainer, flags = TRAINERS[name]
+    common = (
+        f"--do_train --weights_path {folders / 'release'} --dataset_path {folders / 'scenes'} --output_dir {tmp_path / 'out'} "
+        "--max_steps 12 --per_device_train_batch_size 6 --image_logging_steps 12 --logging_steps 4 --ema_decay 0.9 "
+    )
+    groups = parse_into(trainer.GROUPS, (common + flags).split())
+    train(trainer.build_task, *groups)
+
+    # It learned
+    history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+    first, last = (entry["fixed_loss"] for entry in history if "fixed_loss" in entry)
+    assert np.isfinite(last) and last < first
+
+    # Pictures where there is something to see
+    pictures = list((tmp_path / "out" / "pictures").glob("*.png")) if name != "clip" else []
+    assert len(pictures) == (0 if name == "clip" else 2)
+
+    # The export is complete, official in name and layout, and loads
+    written = export_networks(tmp_path / "out", tmp_path / "new", VERSIONS.get(name), "float32")
+    assert [path.name for path in written] == EXPORTED[name]
+    state = paddle.load(str(tmp_path / "out" / "model_state.pdparams"))
+    for path in written:
+        if path.suffix:
+            with TensorFile(path) as file:
+                assert "layout" not in file.metadata
+            kind = file.metadata["network"]
+            assert network_config(path, kind) == network_config(folders / "release" / path.name, kind)
+            network = Release(tmp_path / "new").load(kind, VERSIONS.get(name))
+            prefix = {"stage_b": "unet.", "stage_c": "unet."}.get(kind, f"{kind}.")
+            for key, value in network.state_dict().items():
+                assert np.array_equal(value.numpy(), np.asarray(state[prefix + key])), key
+
+
+def test_exported_towers_are_those_that_were_trained(folders, tmp_path):
+    trainer, flags = TRAINERS["clip"]
+    common = f"--do_train --weights_path {folders / 'release'} --dataset_path {folders / 'scenes'} --output_dir {tmp_path / 'out'}"
+    groups = parse_into(trainer.GROUPS, f"{common} --max_steps 3 --per_device_train_batch_size 4 {flags}".split())
+    train(trainer.build_task, *groups)
+    export_networks(tmp_path / "out", tmp_path / "new", dtype="float32")
+    frozen = Frozen(Release(folders / "release"))
+    old = frozen.text.encode(["a red star"])[1]
+    frozen._text = tmp_path / "new" / "text_encoder"
+    del frozen.text
+    assert float((frozen.text.encode(["a red star"])[1] - old).abs().max()) > 1e-3
+
+
+def test_a_trained_prior_says_what_size_it_generates(folders, tmp_path):
+    trainer, flags = TRAINERS["stage_c"]
+    common = f"--do_train --weights_path {folders / 'release'} --dataset_path {folders / 'scenes'} --output_dir {tmp_path / 'out'}"
+    groups = parse_into(trainer.GROUPS, f"{common} --max_steps 1 --resolution 192".split())
+    train(trainer.build_task, *groups)
+    [path] = export_networks(tmp_path / "out", tmp_path / "new", "1B")
+    assert output_size(path) == 256
+    assert output_size(folders / "release" / "stage_c_lite.safetensors") == 1024
+
+
+def test_a_version_is_needed_for_networks_of_several_sizes(folders, tmp_path):
+    trainer, flags = TRAINERS["stage_c"]
+    common = f"--do_train --weights_path {folders / 'release'} --dataset_path {folders / 'scenes'} --output_dir {tmp_path / 'out'}"
+    train(trainer.build_task, *parse_into(trainer.GROUPS, f"{common} --max_steps 1 --resolution 64".split()))
+    with pytest.raises(ValueError, match="choose one of"):
+        export_networks(tmp_path / "out", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+def test_untrained_releases_are_the_same_for_the_same_seed(folders, tmp_path):
+    captions = [path.read_text() for path in sorted((folders / "scenes").rglob("*.txt"))]
+    write_untrained_release(tmp_path, ARCHITECTURE, captions)
+    for path in sorted(folders.glob("release/**/*")):
+        if path.is_file():
+            assert path.read_bytes() == (tmp_path / path.relative_to(folders / "release")).read_bytes(), path
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda parts: parts.pop("effnet"), r"missing parts \['effnet'\]"),
+        (lambda parts: parts.update(stage_d={}), r"unknown parts \['stage_d'\]"),
+    ],
+)
+def test_incomplete_architectures_are_refused(tmp_path, change, message):
+    parts = dict(ARCHITECTURE)
+    change(parts)
+    (tmp_path / "architecture.json").write_text(json.dumps(parts))
+    with pytest.raises(ValueError, match=message):
+        read_architecture(tmp_path / "architecture.json")
