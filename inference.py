@@ -6,9 +6,13 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 import config
 from ldm.cli import run
 from ldm.runtime import prepare
+
+SHEET_COLUMNS = 4
 
 
 def parse(argv=None) -> argparse.Namespace:
@@ -37,6 +41,7 @@ def parse(argv=None) -> argparse.Namespace:
         help="a fine-tuned prior (scripts/extract_unet_weights.py) instead of the release's",
     )
     add("--output_dir", default=".", help="folder for the PNG files")
+    add("--contact_sheet", action="store_true", help="also contact_sheet.png, all pictures side by side")
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
     return parser.parse_args(argv)
 
@@ -60,7 +65,7 @@ def read_captions(values) -> list[str]:
 def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
     from ldm.demo import weights_folder
-    from ldm.images import check_writable, save_png
+    from ldm.images import check_writable, contact_sheet, save_png
     from ldm.pipeline import GenerationSettings, StableCascade, native_size
 
     captions = read_captions(args.caption)
@@ -75,14 +80,18 @@ def generate(args):
     cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights)
     print(cascade.describe())
 
-    index = 0
+    pictures = []
     for caption in captions:
         for offset, pixels in enumerate(cascade(caption, args.batch_size, settings)):
-            path = folder / f"result_{index}.png"
+            path = folder / f"result_{len(pictures)}.png"
             record = {"caption": caption, **settings.as_dict(), "seed": args.seed + offset, **cascade.identity()}
             save_png(path, pixels, record)
             print(f"{path}: {caption}", flush=True)
-            index += 1
+            pictures.append(pixels)
+    if args.contact_sheet:
+        sheet = np.asarray(contact_sheet(pictures, columns=min(len(pictures), SHEET_COLUMNS)))
+        save_png(folder / "contact_sheet.png", sheet, {"captions": captions, "batch_size": args.batch_size})
+        print(f"{folder / 'contact_sheet.png'}: all {len(pictures)}", flush=True)
 
 
 def main(argv=None) -> int:

@@ -68,17 +68,17 @@ train_decoder() {
 
 # Crops of a quarter of the area first, four times as many a minute
 stage_stage_b_crops() {
-    train_decoder stage_b_crops --random_crop 128 --max_steps 2000 --learning_rate 1.5e-3 --warmup_steps 50
+    train_decoder stage_b_crops --random_crop 128 --max_steps 1500 --learning_rate 1.5e-3 --warmup_steps 50
     export_to_release stage_b_crops --version 700M
 }
 
 stage_stage_b() {
-    train_decoder stage_b --max_steps 1000 --learning_rate 1e-3 --warmup_steps 20 --seed 2
+    train_decoder stage_b --max_steps 700 --learning_rate 1e-3 --warmup_steps 20 --seed 2
     export_to_release stage_b --version 700M --ema
 }
 
 stage_previewer() {
-    train scripts/train_previewer.py previewer --resolution 192 --latent_noise 0.1 --max_steps 400 \
+    train scripts/train_previewer.py previewer --resolution 192 --latent_noise 0.1 --max_steps 300 \
         --per_device_train_batch_size 32 --learning_rate 3e-3 --warmup_steps 20 --image_logging_steps 200 --save_steps 200
     export_to_release previewer
 }

@@ -44,7 +44,7 @@ def random_crops(images, side: int, stream: NoiseStream):
     """Images (B, 3, H, W) -> (B, 3, side, side), cut at a place of its own from each."""
     height, width = images.shape[2:]
     tops, lefts = ((stream.uniform() * (length - side + 1)).astype("int64").tolist() for length in (height, width))
-    return paddle.stack([images[i, :, t : t + side, l : l + side] for i, (t, l) in enumerate(zip(tops, lefts))])
+    return paddle.stack([images[i, :, y : y + side, x : x + side] for i, (y, x) in enumerate(zip(tops, lefts))])
 
 
 @dataclass(frozen=True)
