@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 WORK="${WORK:-build/demo}"
 RELEASE="$WORK/release"
 DATA="$WORK/train"
-STAGES="${*:-data init stage_a stage_a_fine clip stage_b_crops stage_b previewer stage_c}"
+STAGES="${*:-data init stage_a stage_a_fine clip stage_b_start stage_b_crops stage_b previewer stage_c}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given
@@ -45,11 +45,12 @@ stage_stage_a() {
     export_to_release stage_a --ema
 }
 
-# The codebook made the latent robust; now the reconstruction counts more
+# Flat pictures make a batch's statistics a matter of chance, and with them every colour: the latent's BatchNorm is
+# fixed now. The codebook has made the latent robust; reconstruction counts more.
 stage_stage_a_fine() {
-    train scripts/train_stage_a.py stage_a_fine --resolution 128 --max_steps 450 --per_device_train_batch_size 16 \
-        --learning_rate 2e-3 --warmup_steps 20 --ema_decay 0.99 --image_logging_steps 150 --save_steps 150 \
-        --quantised_share 0.25 --codebook_weight 0.02 --seed 2
+    train scripts/train_stage_a.py stage_a_fine --resolution 128 --max_steps 270 --per_device_train_batch_size 16 \
+        --learning_rate 1.5e-3 --warmup_steps 10 --ema_decay 0.98 --image_logging_steps 90 --save_steps 90 \
+        --freeze_batch_norm True --quantised_share 0.1 --codebook_weight 0.02 --seed 2
     export_to_release stage_a_fine --ema
 }
 
@@ -66,14 +67,21 @@ train_decoder() {
         --encoder_noise 0.1 --pyramid_noise False --image_logging_steps 500 --save_steps 250
 }
 
-# Crops of a quarter of the area first, four times as many a minute
+# Crops of a quarter of the area first, four times as many a minute; BatchNorms fixed once they have settled
+stage_stage_b_start() {
+    train_decoder stage_b_start --random_crop 128 --max_steps 300 --learning_rate 1.5e-3 --warmup_steps 50 \
+        --lr_scheduler_type constant_with_warmup
+    export_to_release stage_b_start --version 700M
+}
+
 stage_stage_b_crops() {
-    train_decoder stage_b_crops --random_crop 128 --max_steps 1500 --learning_rate 1.5e-3 --warmup_steps 50
+    train_decoder stage_b_crops --random_crop 128 --max_steps 1000 --learning_rate 1.5e-3 --warmup_steps 20 \
+        --lr_scheduler_type constant_with_warmup --freeze_batch_norm True --seed 2
     export_to_release stage_b_crops --version 700M
 }
 
 stage_stage_b() {
-    train_decoder stage_b --max_steps 700 --learning_rate 1e-3 --warmup_steps 20 --seed 2
+    train_decoder stage_b --max_steps 600 --learning_rate 1e-3 --warmup_steps 20 --freeze_batch_norm True --seed 3
     export_to_release stage_b --version 700M --ema
 }
 

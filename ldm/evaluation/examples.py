@@ -6,6 +6,8 @@ from ldm.scenes.dataset import SceneSettings, make_example
 from ldm.scenes.render import render
 from ldm.scenes.scene import Scene
 
+FIRST_CONCEPT_SEED = 1000  # assets/houses is of a smaller one
+
 
 @dataclass(frozen=True)
 class Example:
@@ -18,6 +20,12 @@ class Example:
 def held_out_examples(count: int, size: int, seed: int) -> list[Example]:
     """The first `count` test scenes of `seed`; more begin with the same ones. ValueError for sizes no scene has."""
     settings = SceneSettings(count, size, seed, "test")
+    return [Example(*make_example(settings, index)) for index in range(count)]
+
+
+def concept_examples(count: int, size: int, seed: int) -> list[Example]:
+    """The first `count` scenes with a new shape, other ones than in assets/houses."""
+    settings = SceneSettings(count, size, FIRST_CONCEPT_SEED + seed, "concept")
     return [Example(*make_example(settings, index)) for index in range(count)]
 
 

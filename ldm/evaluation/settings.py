@@ -5,7 +5,16 @@ from dataclasses import asdict, dataclass
 
 from ldm.sizes import MINIMUM
 
-PARTS = ("judge", "prompts", "grid", "reconstruction", "previewer", "clip", "seeds")  # in the order they are measured
+PARTS = (
+    "judge",
+    "prompts",
+    "grid",
+    "reconstruction",
+    "previewer",
+    "clip",
+    "seeds",
+    "concept",
+)  # in the order they are measured
 SIDE_MULTIPLE = 8  # Stage A encodes whole pictures: nothing may have to be cropped
 
 
@@ -22,7 +31,7 @@ class EvaluationSettings:
     decoder_steps: int = 10
     decoder_cfg: float = 1.1
     batch_size: int = 16
-    grid_count: int = 48  # prompts for every cell of the grid
+    grid_count: int = 48  # prompts for every cell of the grid, and of the new concept
 
     def check(self):
         """ValueError for anything that cannot be honoured, before a weight is read."""

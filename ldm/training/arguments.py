@@ -45,6 +45,10 @@ class CascadeTrainingArguments(TrainingArguments):
         default=0.0, metadata={"help": "keep a running average of the weights, for instance 0.999; 0: none"}
     )
 
+    freeze_batch_norm: bool = field(
+        default=False, metadata={"help": "normalise by the running statistics, which then stay as they are"}
+    )
+
     def __post_init__(self):
         self.check_before_parsing()
         super().__post_init__()

@@ -26,6 +26,9 @@ class CascadeTrainer(Trainer):
             callbacks=[self.gradient_norm, *callbacks],
             **options,
         )
+        self.frozen_norms = batch_norms(task.model) if self.args.freeze_batch_norm else []
+        if self.args.freeze_batch_norm and not self.frozen_norms:
+            raise ValueError("--freeze_batch_norm: nothing that is trained has a BatchNorm. Leave the flag out.")
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
@@ -59,6 +62,8 @@ class CascadeTrainer(Trainer):
     def compute_loss(self, model, inputs, return_outputs=False):
         step, micro_step, seed = self.state.global_step, self._micro_step, self.args.seed
         arguments = self._arguments(inputs, seed, step, micro_step)
+        for norm in self.frozen_norms:  # the Trainer puts the whole model into training mode before every step
+            norm.training = False
         paddle.seed(dropout_seed(seed, step, micro_step, self.args.dataset_rank))
         loss = model(**arguments)
         return (loss, {"loss": loss}) if return_outputs else loss
@@ -124,3 +129,8 @@ class CascadeTrainer(Trainer):
                 multi_precision=args.fp16_opt_level == "O2" and (args.fp16 or args.bf16),
             )
         return self.optimizer
+
+
+def batch_norms(model) -> list:
+    """Every BatchNorm of a model."""
+    return [layer for layer in model.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]

@@ -155,3 +155,23 @@ def test_incomplete_architectures_are_refused(tmp_path, change, message):
     (tmp_path / "architecture.json").write_text(json.dumps(parts))
     with pytest.raises(ValueError, match=message):
         read_architecture(tmp_path / "architecture.json")
+
+
+def test_frozen_batch_norms_keep_their_statistics_and_the_rest_learns(folders, tmp_path):
+    trainer, flags = TRAINERS["stage_a"]
+    common = f"--do_train --weights_path {folders / 'release'} --dataset_path {folders / 'scenes'} --output_dir {tmp_path / 'out'}"
+    groups = parse_into(trainer.GROUPS, f"{common} --max_steps 3 {flags} --freeze_batch_norm True".split())
+    before = Release(folders / "release").load("stage_a").state_dict()
+    train(trainer.build_task, *groups)
+    after = paddle.load(str(tmp_path / "out" / "model_state.pdparams"))
+    for key, value in before.items():
+        same = np.array_equal(value.numpy(), np.asarray(after[f"stage_a.{key}"]))
+        assert same == key.endswith(("._mean", "._variance")) or "vquantizer" in key, key
+
+
+def test_freezing_norms_that_do_not_exist_is_refused(folders, tmp_path):
+    trainer, flags = TRAINERS["stage_c"]
+    common = f"--do_train --weights_path {folders / 'release'} --dataset_path {folders / 'scenes'} --output_dir {tmp_path / 'out'}"
+    groups = parse_into(trainer.GROUPS, f"{common} --max_steps 1 {flags} --freeze_batch_norm True".split())
+    with pytest.raises(ValueError, match="--freeze_batch_norm"):
+        train(trainer.build_task, *groups)
