@@ -7,6 +7,9 @@ from ldm.networks.broadcast import scale_and_shift, sum_over_image
 from ldm.precision import float32_region
 
 
+SMALLEST = 1e-30  # sum of squares; its root is nothing beside the 1e-6 it is added to
+
+
 class LayerNorm2D(nn.Layer):
     """LayerNorm over the last axis without learned scale or shift: (..., C) -> (..., C)."""
 
@@ -35,7 +38,8 @@ class GlobalResponseNorm(nn.Layer):
     def forward(self, x):
         with float32_region():
             wide = x.astype("float32")
-            response = sum_over_image(wide * wide).sqrt()  # (B, 1, 1, C)
+            # A channel that is 0 everywhere has no gradient; the root's own is infinite there, and 0 x infinity is NaN
+            response = sum_over_image(wide * wide).clip(min=SMALLEST).sqrt()  # (B, 1, 1, C)
             relative = response / (response.mean(axis=-1, keepdim=True) + 1e-6)
             scale = 1 + self.gamma.astype("float32") * relative
             return scale_and_shift(wide, scale, self.beta.astype("float32")).astype(x.dtype)

@@ -180,3 +180,19 @@ def test_quantiser_finds_the_nearest_code():
     expected = codes[squared.argmin(-1)].transpose(0, 3, 1, 2) / 0.43
     assert distance(quantised, expected) < 1e-6
     assert distance(loss, 1.25 * squared.min(-1).mean() / 4) < 1e-5
+
+
+def test_a_dead_channel_has_a_finite_gradient():
+    """GELU is exactly 0 below -6: a channel of nothing else once made a training run's loss NaN."""
+    torch = pytest.importorskip("torch")
+    values = np.random.default_rng(0).standard_normal((1, 2, 2, 3)).astype("float32")
+    values[..., 1] = 0
+    norm = GlobalResponseNorm(3)
+    norm.gamma.set_value(paddle.ones([1, 1, 1, 3]))
+    ours = paddle.to_tensor(values, stop_gradient=False)
+    norm(ours).sum().backward()
+
+    theirs = torch.tensor(values, requires_grad=True)
+    response = torch.norm(theirs, p=2, dim=(1, 2), keepdim=True)
+    (theirs * (response / (response.mean(dim=-1, keepdim=True) + 1e-6)) + theirs).sum().backward()
+    assert np.allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-5, atol=1e-6)
