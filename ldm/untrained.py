@@ -9,6 +9,8 @@ from pathlib import Path
 import paddle
 
 from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
+from ldm.identity_start import start_as_identity
+from ldm.networks.variants import VARIANTS
 from ldm.release import file_name, network_class
 from ldm.tokenizer_building import write_tokenizer
 from ldm.weights.convert import save_weights
@@ -31,15 +33,70 @@ def read_architecture(path) -> dict:
     return architecture
 
 
-def write_untrained_release(folder, architecture: dict, captions, seed: int = 0):
-    """Write all parts of a release into `folder`; the tokenizer learns its words from `captions`."""
-    folder = Path(folder)
-    for offset, kind in enumerate(NETWORKS):
-        write_network(folder, kind, architecture[kind], seed + offset)
+def write_untrained_release(folder, architecture: dict, captions, images, seed: int = 0):
+    """Write all parts of a release into `folder`, float32.
+
+    captions: what the tokenizer learns its words from. images (N, 3, S, S) in [0, 1], S divisible by 32, some hundreds:
+    what the BatchNorms get their statistics from.
+    """
+    networks = new_networks(architecture, images, seed)
+    for kind, network in networks.items():
+        path = Path(folder) / file_name(kind, VERSIONS.get(kind))
+        save_weights(network, path, kind, config=architecture[kind], to_release=True)
+    write_clip(Path(folder), architecture, captions, seed + len(NETWORKS))
+
+
+def new_networks(architecture: dict, images, seed: int = 0) -> dict:
+    """{kind: network} of NETWORKS, initialised and with the statistics of `images` (N, 3, S, S) in [0, 1]."""
+    networks = {kind: new_network(kind, architecture[kind], seed + i) for i, kind in enumerate(NETWORKS)}
+    settle_batch_norms(networks["stage_a"], images, networks["stage_a"].encode)
+    latents = settle_batch_norms(networks["effnet"], images, networks["effnet"].encode)
+    settle_batch_norms(networks["previewer"], latents)
+    return networks
+
+
+@paddle.no_grad()
+def settle_batch_norms(network, batch, forward=None):
+    """Give every BatchNorm the statistics of `batch`, layer after layer; what `forward` (the network) makes of it.
+
+    Training can then normalise by them from the first step. By each batch's own it would do badly here: a batch of flat
+    pictures has few colours, its statistics are a matter of chance, and what follows cannot know a colour exactly.
+    """
+    norms = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+    momenta = [norm._momentum for norm in norms]
+    for norm in norms:
+        norm._momentum = 0.0
+    network.train()
+    result = (forward or network)(batch)
+    for norm, momentum in zip(norms, momenta):
+        norm._momentum = momentum
+    for layer in network.sublayers():
+        if isinstance(layer, paddle.nn.Sequential):
+            _move_scales(list(layer))
+    network.eval()
+    return result
+
+
+def _move_scales(layers: list):
+    """Divide a convolution's weights by the standard deviation that the BatchNorm behind it divides by: same function.
+
+    Some weights are drawn so small that a norm multiplies by 100. Where norms are frozen, an optimiser's steps, which
+    know no scale, would be multiplied as well, layer after layer.
+    """
+    for conv, norm in zip(layers, layers[1:]):
+        if isinstance(conv, paddle.nn.Conv2D) and conv.bias is None and isinstance(norm, paddle.nn.BatchNorm2D):
+            deviation = (norm._variance + norm._epsilon).sqrt()
+            conv.weight.set_value(conv.weight / deviation.reshape([-1, 1, 1, 1]))
+            norm._mean.set_value(norm._mean / deviation)
+            norm._variance.set_value(paddle.ones_like(norm._variance) - norm._epsilon)
+
+
+def write_clip(folder: Path, architecture: dict, captions, seed: int):
+    """Tokenizer and both towers."""
     text, image = architecture["text_encoder"], architecture["image_encoder"]
     longest = text["max_position_embeddings"]
     ids = write_tokenizer(folder / "tokenizer", captions, longest, architecture["tokenizer"]["vocab_size"])
-    paddle.seed(seed + len(NETWORKS))
+    paddle.seed(seed)
     text = {**text, **ids}
     write_tower(folder / "text_encoder", "text", text, new_text_tower(text).state_dict())
     write_tower(folder / "image_encoder", "image", image, new_image_tower(image).state_dict())
@@ -54,11 +111,6 @@ def new_network(kind: str, config: dict, seed: int) -> paddle.nn.Layer:
         # tiny ones would share a handful between all latents
         codebook = network.vquantizer.codebook.weight
         codebook.set_value(paddle.randn(codebook.shape))
+    elif kind in VARIANTS:
+        start_as_identity(network, kind)
     return network
-
-
-def write_network(folder, kind: str, config: dict, seed: int) -> Path:
-    """Write one new network into a release folder, float32; returns the file."""
-    path = Path(folder) / file_name(kind, VERSIONS.get(kind))
-    save_weights(new_network(kind, config, seed), path, kind, config=config, to_release=True)
-    return path

@@ -10,17 +10,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ldm.cli import run  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
+STATISTICS_IMAGES = 256
+
 
 def write(args):
     """Write the release unless the folder holds something already."""
-    from ldm.data.pairs import find_pairs
+    import numpy as np
+    import paddle
+
+    from ldm.data.folder import ImageTextFolder
     from ldm.untrained import read_architecture, write_untrained_release
 
     if args.output.is_dir() and any(args.output.iterdir()):
         raise ValueError(f"{args.output} is not empty: choose a new folder, so that no trained weights are lost.")
     architecture = read_architecture(args.architecture)
-    captions = [pair.read_caption() for pair in find_pairs(args.dataset_path)]
-    write_untrained_release(args.output, architecture, captions, args.seed)
+    dataset = ImageTextFolder(args.dataset_path, args.resolution)
+    images = np.stack([dataset[index]["image"] for index in range(min(STATISTICS_IMAGES, len(dataset)))])
+    write_untrained_release(args.output, architecture, dataset.captions, paddle.to_tensor(images), args.seed)
     print(f"Wrote {args.output}: untrained weights, and a tokenizer that knows the words of {args.dataset_path}.")
 
 
@@ -28,7 +34,13 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     add = parser.add_argument
     add("--architecture", default="assets/demo_architecture.json", help="JSON of sizes (default: %(default)s)")
-    add("--dataset_path", required=True, help="image-text folder whose captions the tokenizer learns from")
+    add("--dataset_path", required=True, help="image-text folder: the tokenizer's words, the BatchNorms' statistics")
+    add(
+        "--resolution",
+        type=int,
+        default=192,
+        help="side of the images for the statistics, divisible by 32 (default: %(default)s)",
+    )
     add("--output", type=Path, required=True, help="folder to write, new or empty")
     add("--seed", type=int, default=0, help="the same seed gives the same weights (default: %(default)s)")
     args = parser.parse_args(argv)

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 WORK="${WORK:-build/demo}"
 RELEASE="$WORK/release"
 DATA="$WORK/train"
-STAGES="${*:-data init stage_a stage_a_fine clip stage_b_start stage_b_crops stage_b previewer stage_c}"
+STAGES="${*:-data init stage_a stage_a_fine clip stage_b_crops stage_b previewer stage_c}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given
@@ -64,24 +64,17 @@ stage_clip() {
 train_decoder() {
     train scripts/train_stage_b.py "$@" --resolution 256 --per_device_train_batch_size 16 --ema_decay 0.995 \
         --train_encoder True --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area \
-        --encoder_noise 0.1 --pyramid_noise False --image_logging_steps 250 --save_steps 100
+        --encoder_noise 0.1 --pyramid_noise False --freeze_batch_norm True --image_logging_steps 250 --save_steps 100
 }
 
-# Crops of a quarter of the area first, four times as many a minute; BatchNorms fixed once they have settled
-stage_stage_b_start() {
-    train_decoder stage_b_start --random_crop 128 --max_steps 300 --learning_rate 1e-3 --warmup_steps 50 \
-        --lr_scheduler_type constant_with_warmup
-    export_to_release stage_b_start --version 700M
-}
-
+# Crops of a quarter of the area first, four times as many a minute
 stage_stage_b_crops() {
-    train_decoder stage_b_crops --random_crop 128 --max_steps 1000 --learning_rate 1e-3 --warmup_steps 20 \
-        --lr_scheduler_type constant_with_warmup --freeze_batch_norm True --seed 2
+    train_decoder stage_b_crops --random_crop 128 --max_steps 1000 --learning_rate 1e-3 --warmup_steps 100
     export_to_release stage_b_crops --version 700M
 }
 
 stage_stage_b() {
-    train_decoder stage_b --max_steps 600 --learning_rate 1e-3 --warmup_steps 20 --freeze_batch_norm True --seed 3
+    train_decoder stage_b --max_steps 600 --learning_rate 1e-3 --warmup_steps 20 --seed 2
     export_to_release stage_b --version 700M --ema
 }
 

@@ -6,7 +6,6 @@ from paddle.nn import functional as F
 from ldm.networks.broadcast import scale_and_shift, sum_over_image
 from ldm.precision import float32_region
 
-
 SMALLEST = 1e-30  # sum of squares; its root is nothing beside the 1e-6 it is added to
 
 
