@@ -2,14 +2,14 @@
 # Fine-tune the prior (Stage C) on captioned images. Every value can be set from the environment, every flag overridden
 # by "$@":   DATASET=my_photos STEPS=2000 sh train.sh --fp16 True --fp16_opt_level O2
 # Several GPUs: LAUNCH="python -m paddle.distributed.launch --gpus 0,1,2,3" sh train.sh
-# Without official weights in models/ it teaches the bundled demo model what a house is, from a dozen pictures.
+# Without official weights in models/ it teaches the bundled demo model, where there is one, what a house is.
 set -eu
 cd "$(dirname "$0")"
 
 # The project's own environment where there is one (make venv), else whatever python is active
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
 
-if [ -z "${WEIGHTS:-}" ] && [ ! -d models ]; then
+if [ -z "${WEIGHTS:-}" ] && [ ! -d models ] && [ -f assets/demo/README.md ]; then
     : "${DATASET:=assets/houses}" "${RESOLUTION:=192}" "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
 fi
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import config
 
 DEMO = Path(__file__).resolve().parent.parent / "assets" / "demo"
+CARD = "README.md"  # its model card, written last: without it the demo is not finished
 
 
 def weights_folder(asked=None) -> Path:
@@ -13,7 +14,7 @@ def weights_folder(asked=None) -> Path:
     Says in one line that it falls back. A folder that was named on purpose and is missing stays an error.
     """
     folder = Path(asked or config.WEIGHTS_PATH)
-    if folder.exists() or folder != Path(config.WEIGHTS_PATH) or not DEMO.is_dir():
+    if folder.exists() or folder != Path(config.WEIGHTS_PATH) or not (DEMO / CARD).is_file():
         return folder
     print(
         f"{folder}/ does not exist: using the bundled demo model, which knows scenes of coloured shapes only. "

@@ -1,4 +1,4 @@
-"""ModelPreviewer: the previewer as it is trained, to show what the prior's latents mean. Images -> loss."""
+"""ModelPreviewer: the previewer as it is trained, to show what the prior's latents mean; alone or with the encoder."""
 
 import paddle
 from paddle import nn
@@ -6,7 +6,7 @@ from paddle.nn import functional as F
 
 from ldm.conditions import encode_images
 from ldm.frozen import Frozen
-from ldm.release import Release, network_config
+from ldm.release import Release, load_network, network_config
 
 UPSCALING = 8  # pixels of a preview per cell of a latent
 
@@ -24,13 +24,27 @@ class ModelPreviewer(nn.Layer):
         self.network_config = network_config(release.file("previewer"), "previewer")
         self.previewer = release.load("previewer")
 
+    def train_encoder(self) -> dict:
+        """Train the semantic encoder along, as `effnet.*` of the state dict; its constructor arguments.
+
+        Together they are a small plain autoencoder: the quickest way to latents that mean something, before a decoder
+        is trained on them.
+        """
+        path = self.frozen.release.file("effnet")
+        self.effnet = load_network(path, "effnet")
+        return network_config(path, "effnet")
+
+    def encode(self, images):
+        """Images (B, 3, S, S) -> latents (B, 16, S / 32, S / 32), by the encoder that is trained along or the frozen one."""
+        return self.effnet.encode(images) if "effnet" in self._sub_layers else encode_images(self.frozen, images)
+
     def forward(self, images, latent_noise):
         """images (B, 3, S, S) in [0, 1], latent_noise (B, 16, S / 32, S / 32) standard normal -> loss ()."""
-        latents = encode_images(self.frozen, images)
+        latents = self.encode(images)
         target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
         return F.mse_loss(self.previewer(latents + self.noise * latent_noise), target)
 
     @paddle.no_grad()
     def preview(self, images):
         """Images (B, 3, S, S) -> previews of their latents (B, 3, S / 4, S / 4)."""
-        return self.previewer(encode_images(self.frozen, images))
+        return self.previewer(self.encode(images))

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 WORK="${WORK:-build/demo}"
 RELEASE="$WORK/release"
 DATA="$WORK/train"
-STAGES="${*:-data init stage_a stage_a_fine clip stage_b_crops stage_b previewer stage_c}"
+STAGES="${*:-data init stage_a stage_a_fine clip encoder stage_b_crops stage_b stage_c}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given
@@ -60,28 +60,30 @@ stage_clip() {
     export_to_release clip
 }
 
-# The decoder and the semantic encoder together, as the prior will use them: the encoder sees 3/4 of the image's size
+# The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
+# What is generated at 256 px the encoder sees at 192: 3/4 of the size, as in the release.
+stage_encoder() {
+    train scripts/train_previewer.py encoder --train_encoder True --resolution 192 --latent_noise 0.1 --max_steps 900 \
+        --per_device_train_batch_size 16 --learning_rate 1e-3 --warmup_steps 50 --ema_decay 0.99 \
+        --freeze_batch_norm True --image_logging_steps 150 --save_steps 150
+    export_to_release encoder --ema
+}
+
 train_decoder() {
-    train scripts/train_stage_b.py "$@" --resolution 256 --per_device_train_batch_size 16 --ema_decay 0.995 \
-        --train_encoder True --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area \
-        --encoder_noise 0.1 --pyramid_noise False --freeze_batch_norm True --image_logging_steps 250 --save_steps 100
+    train scripts/train_stage_b.py "$@" --resolution 256 --per_device_train_batch_size 16 --ema_decay 0.998 \
+        --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area --encoder_noise 0.1 \
+        --pyramid_noise False --image_logging_steps 250 --save_steps 100
 }
 
 # Crops of a quarter of the area first, four times as many a minute
 stage_stage_b_crops() {
-    train_decoder stage_b_crops --random_crop 128 --max_steps 1000 --learning_rate 1e-3 --warmup_steps 100
+    train_decoder stage_b_crops --random_crop 128 --max_steps 2000 --learning_rate 1e-3 --warmup_steps 100
     export_to_release stage_b_crops --version 700M
 }
 
 stage_stage_b() {
-    train_decoder stage_b --max_steps 600 --learning_rate 1e-3 --warmup_steps 20 --seed 2
+    train_decoder stage_b --max_steps 600 --learning_rate 5e-4 --warmup_steps 20 --seed 2
     export_to_release stage_b --version 700M --ema
-}
-
-stage_previewer() {
-    train scripts/train_previewer.py previewer --resolution 192 --latent_noise 0.1 --max_steps 300 \
-        --per_device_train_batch_size 32 --learning_rate 3e-3 --warmup_steps 20 --image_logging_steps 200 --save_steps 200
-    export_to_release previewer
 }
 
 stage_stage_c() {

@@ -45,6 +45,9 @@ class CascadeTrainingArguments(TrainingArguments):
         default=0.0, metadata={"help": "keep a running average of the weights, for instance 0.999; 0: none"}
     )
 
+    batch_norm_momentum: float = field(
+        default=0.9, metadata={"help": "how slowly the running statistics follow the batches'; 0.99 for small batches"}
+    )
     freeze_batch_norm: bool = field(
         default=False, metadata={"help": "normalise by the running statistics, which then stay as they are"}
     )
@@ -69,6 +72,8 @@ class CascadeTrainingArguments(TrainingArguments):
             )
         if self.dataloader_num_workers < 0 or self.image_logging_steps < 0:
             raise ValueError("--dataloader_num_workers and --image_logging_steps must not be negative.")
+        if not 0 <= self.batch_norm_momentum < 1:
+            raise ValueError(f"--batch_norm_momentum must be in [0, 1), got {self.batch_norm_momentum}.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"--ema_decay must be in [0, 1), got {self.ema_decay}.")
         if self.do_eval or self.do_predict:

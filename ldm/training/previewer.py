@@ -23,6 +23,10 @@ class PreviewerArguments:
     weights_path: str = field(
         default=config.WEIGHTS_PATH, metadata={"help": "release folder with effnet_encoder and previewer"}
     )
+    train_encoder: bool = field(
+        default=False,
+        metadata={"help": "train the semantic encoder too, from nothing: a plain autoencoder of small images"},
+    )
     latent_noise: float = field(
         default=0.0, metadata={"help": "standard deviation of noise on the latents that it is trained on"}
     )
@@ -49,11 +53,14 @@ def build_task(model_args: PreviewerArguments, data_args: PreviewerDataArguments
     """Model and data put together. ValueError and OSError for anything wrong with the inputs."""
     dataset = open_dataset(data_args)
     model = ModelPreviewer(model_args.weights_path, model_args.latent_noise)
+    networks = {"previewer": NetworkEntry("previewer", model.network_config)}
+    if model_args.train_encoder:
+        networks["effnet"] = NetworkEntry("effnet", model.train_encoder())
     return Task(
         model=model,
         dataset=dataset,
         collate=Collator(),
-        networks={"previewer": NetworkEntry("previewer", model.network_config)},
+        networks=networks,
         draw=LatentNoiseDraws(model.frozen.effnet.c_latent),
         picture=partial(_picture, model, dataset),
     )

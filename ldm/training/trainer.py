@@ -26,6 +26,8 @@ class CascadeTrainer(Trainer):
             callbacks=[self.gradient_norm, *callbacks],
             **options,
         )
+        for norm in batch_norms(task.model):
+            norm._momentum = self.args.batch_norm_momentum
         self.frozen_norms = batch_norms(task.model) if self.args.freeze_batch_norm else []
         if self.args.freeze_batch_norm and not self.frozen_norms:
             raise ValueError("--freeze_batch_norm: nothing that is trained has a BatchNorm. Leave the flag out.")

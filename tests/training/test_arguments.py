@@ -47,6 +47,7 @@ def test_documented_flags_arrive():
         ("--resolution 32", "at least 64"),
         ("--caption_dropout 1.5", "between 0 and 1"),
         ("--ema_decay 1", "ema_decay"),
+        ("--batch_norm_momentum 1", "batch_norm_momentum"),
         ("--num_inference_steps 0", "num_inference_steps"),
         ("--do_eval", "do_eval"),
     ],

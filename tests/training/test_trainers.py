@@ -48,6 +48,7 @@ TRAINERS = {
         previewer,
         "--resolution 64 --latent_noise 0.1 --learning_rate 3e-3 --max_steps 60 --image_logging_steps 60",
     ),
+    "encoder": (previewer, "--train_encoder True --resolution 64 --freeze_batch_norm True --learning_rate 2e-3"),
     "clip": (clip, "--learning_rate 2e-3"),
     "stage_c": (
         prior,
@@ -58,6 +59,7 @@ EXPORTED = {
     "stage_a": ["stage_a.safetensors"],
     "stage_b": ["stage_b_lite.safetensors", "effnet_encoder.safetensors"],
     "previewer": ["previewer.safetensors"],
+    "encoder": ["previewer.safetensors", "effnet_encoder.safetensors"],
     "clip": ["text_encoder", "image_encoder"],
     "stage_c": ["stage_c_lite.safetensors"],
 }
