@@ -8,6 +8,7 @@ from pathlib import Path
 
 import paddle
 
+from ldm.batch_norms import settle_batch_norms
 from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
 from ldm.identity_start import start_as_identity
 from ldm.networks.variants import VARIANTS
@@ -53,42 +54,6 @@ def new_networks(architecture: dict, images, seed: int = 0) -> dict:
     latents = settle_batch_norms(networks["effnet"], images, networks["effnet"].encode)
     settle_batch_norms(networks["previewer"], latents)
     return networks
-
-
-@paddle.no_grad()
-def settle_batch_norms(network, batch, forward=None):
-    """Give every BatchNorm the statistics of `batch`, layer after layer; what `forward` (the network) makes of it.
-
-    Training can then normalise by them from the first step. By each batch's own it would do badly here: a batch of flat
-    pictures has few colours, its statistics are a matter of chance, and what follows cannot know a colour exactly.
-    """
-    norms = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
-    momenta = [norm._momentum for norm in norms]
-    for norm in norms:
-        norm._momentum = 0.0
-    network.train()
-    result = (forward or network)(batch)
-    for norm, momentum in zip(norms, momenta):
-        norm._momentum = momentum
-    for layer in network.sublayers():
-        if isinstance(layer, paddle.nn.Sequential):
-            _move_scales(list(layer))
-    network.eval()
-    return result
-
-
-def _move_scales(layers: list):
-    """Divide a convolution's weights by the standard deviation that the BatchNorm behind it divides by: same function.
-
-    Some weights are drawn so small that a norm multiplies by 100. Where norms are frozen, an optimiser's steps, which
-    know no scale, would be multiplied as well, layer after layer.
-    """
-    for conv, norm in zip(layers, layers[1:]):
-        if isinstance(conv, paddle.nn.Conv2D) and conv.bias is None and isinstance(norm, paddle.nn.BatchNorm2D):
-            deviation = (norm._variance + norm._epsilon).sqrt()
-            conv.weight.set_value(conv.weight / deviation.reshape([-1, 1, 1, 1]))
-            norm._mean.set_value(norm._mean / deviation)
-            norm._variance.set_value(paddle.ones_like(norm._variance) - norm._epsilon)
 
 
 def write_clip(folder: Path, architecture: dict, captions, seed: int):

@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 WORK="${WORK:-build/demo}"
 RELEASE="$WORK/release"
 DATA="$WORK/train"
-STAGES="${*:-data init stage_a stage_a_fine clip encoder stage_b_crops stage_b stage_c}"
+STAGES="${*:-data init stage_a stage_a_fine clip encoder encoder_fine previewer stage_b_crops stage_b stage_c}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given
@@ -67,6 +67,22 @@ stage_encoder() {
         --per_device_train_batch_size 16 --learning_rate 1e-3 --warmup_steps 50 --ema_decay 0.99 \
         --freeze_batch_norm True --image_logging_steps 150 --save_steps 150
     export_to_release encoder --ema
+}
+
+stage_encoder_fine() {
+    train scripts/train_previewer.py encoder_fine --train_encoder True --resolution 192 --latent_noise 0.1 \
+        --max_steps 1200 --per_device_train_batch_size 16 --learning_rate 1e-3 --warmup_steps 30 --ema_decay 0.995 \
+        --freeze_batch_norm True --image_logging_steps 300 --save_steps 100 --seed 2
+    export_to_release encoder_fine --ema
+}
+
+# The encoder is finished: its latents get the scale that diffusion expects, and the previewer learns them anew
+stage_previewer() {
+    python scripts/standardise_encoder.py --release "$RELEASE" --dataset_path "$DATA" --resolution 192
+    train scripts/train_previewer.py previewer --resolution 192 --latent_noise 0.1 --max_steps 400 \
+        --per_device_train_batch_size 16 --learning_rate 1e-3 --warmup_steps 20 --freeze_batch_norm True \
+        --image_logging_steps 200 --save_steps 200 --seed 3
+    export_to_release previewer
 }
 
 train_decoder() {

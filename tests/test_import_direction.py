@@ -8,7 +8,7 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"atomic", "precision", "cli", "runtime", "sizes", "demo"},
+    {"atomic", "precision", "cli", "runtime", "sizes", "demo", "batch_norms"},
     {"networks", "diffusion", "weights", "data", "scenes"},
     {"release", "images", "generation", "clip_format"},
     {"clip_folder", "conversion", "rule_clip", "model_a", "identity_start"},

@@ -4,8 +4,9 @@ import paddle
 import pytest
 from tiny_networks import TINY_B, TINY_C
 
+from ldm.batch_norms import settle_batch_norms, standardise_latents
 from ldm.identity_start import _random_conditions
-from ldm.untrained import new_network, settle_batch_norms
+from ldm.untrained import new_network
 
 STAGES = [
     {"fused": True, "expand": 2, "stride": 4, "c_in": 8, "c_out": 8, "layers": 1},
@@ -60,3 +61,17 @@ def test_conditions_of_zeros_do_not_blow_gradients_up(kind, config):
     x = paddle.randn([16, unet.c_in, 8, 8])
     ((unet(x, paddle.rand([16]), **conditions) - x) ** 2).mean().backward()
     assert max(float(p.grad.norm()) for p in unet.parameters() if p.grad is not None) < 1
+
+
+def test_latents_are_standardised_whatever_training_made_of_them():
+    images = paddle.rand([32, 3, 64, 64])
+    encoder = new_network("effnet", {"channels": 16, "stages": STAGES}, seed=0)
+    settle_batch_norms(encoder, images, encoder.encode)
+    mapper = encoder.mapper[0].weight
+    mapper.set_value(mapper * 3 + 0.1)  # as training moves them
+    before = encoder.encode(images)
+    mean, deviation = standardise_latents(encoder, images)
+    after = encoder.encode(images)
+    assert float((after.mean([0, 2, 3])).abs().max()) < 1e-3 and float((after.std([0, 2, 3]) - 1).abs().max()) < 1e-3
+    back = after * deviation.reshape([1, -1, 1, 1]) + mean.reshape([1, -1, 1, 1])
+    assert float((back - before).norm() / before.norm()) < 1e-4

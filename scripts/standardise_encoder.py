@@ -1,0 +1,51 @@
+#!/usr/bin/env python
+"""After training a semantic encoder: make its latents have mean 0 and standard deviation 1 again, as diffusion expects."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ldm.cli import run  # noqa: E402
+from ldm.runtime import prepare  # noqa: E402
+
+
+def standardise(args):
+    """Change the encoder's file in the release folder."""
+    import numpy as np
+    import paddle
+
+    from ldm.batch_norms import standardise_latents
+    from ldm.data.folder import ImageTextFolder
+    from ldm.release import Release, network_config
+    from ldm.weights.convert import save_weights
+
+    release = Release(args.release)
+    path = release.file("effnet")
+    dataset = ImageTextFolder(args.dataset_path, args.resolution)
+    images = np.stack([dataset[index]["image"] for index in range(min(args.count, len(dataset)))])
+    encoder, config = release.load("effnet"), network_config(path, "effnet")
+    _, deviation = standardise_latents(encoder, paddle.to_tensor(images))
+    save_weights(encoder, path, "effnet", args.dtype, config, to_release=True)
+    print(
+        f"{path}: standard deviations of the latents' channels were {float(deviation.min()):.2f} to "
+        f"{float(deviation.max()):.2f}, are 1 now. Train previewer, decoder and prior after this."
+    )
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--release", required=True, help="folder whose effnet_encoder.safetensors is changed")
+    add("--dataset_path", required=True, help="image-text folder to take the statistics from")
+    add("--resolution", type=int, default=192, help="side of the images, divisible by 32 (default: %(default)s)")
+    add("--count", type=int, default=1024, help="images to look at, at most (default: %(default)s)")
+    add("--dtype", default="float16", choices=("float32", "float16"), help="of the file (default: %(default)s)")
+    args = parser.parse_args(argv)
+    prepare()
+    return run(parser.prog, lambda: standardise(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
