@@ -10,8 +10,6 @@ import paddle
 
 from ldm.batch_norms import settle_batch_norms
 from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
-from ldm.identity_start import start_as_identity
-from ldm.networks.variants import VARIANTS
 from ldm.release import file_name, network_class
 from ldm.tokenizer_building import write_tokenizer
 from ldm.weights.convert import save_weights
@@ -76,6 +74,4 @@ def new_network(kind: str, config: dict, seed: int) -> paddle.nn.Layer:
         # tiny ones would share a handful between all latents
         codebook = network.vquantizer.codebook.weight
         codebook.set_value(paddle.randn(codebook.shape))
-    elif kind in VARIANTS:
-        start_as_identity(network, kind)
     return network

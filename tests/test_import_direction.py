@@ -11,7 +11,7 @@ LAYERS = [
     {"atomic", "precision", "cli", "runtime", "sizes", "demo", "batch_norms"},
     {"networks", "diffusion", "weights", "data", "scenes"},
     {"release", "images", "generation", "clip_format"},
-    {"clip_folder", "conversion", "rule_clip", "model_a", "identity_start"},
+    {"clip_folder", "conversion", "rule_clip", "model_a"},
     {"clip", "rule_release", "clip_tower", "tokenizer_building"},
     {"frozen", "clip_pair", "untrained"},
     {"conditions", "stage"},

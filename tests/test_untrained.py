@@ -1,34 +1,16 @@
-"""Networks that training starts from: the UNets give back their input, the BatchNorms know their data."""
+"""Networks that training starts from: the same for the same seed, and the BatchNorms know their data."""
 
 import paddle
 import pytest
-from tiny_networks import TINY_B, TINY_C
+from tiny_networks import TINY_B
 
 from ldm.batch_norms import settle_batch_norms, standardise_latents
-from ldm.identity_start import _random_conditions
 from ldm.untrained import new_network
 
 STAGES = [
     {"fused": True, "expand": 2, "stride": 4, "c_in": 8, "c_out": 8, "layers": 1},
     {"fused": False, "expand": 2, "stride": 4, "c_in": 8, "c_out": 16, "layers": 2},
 ]
-ONE_LEVEL = dict(
-    c_cond=16, c_hidden=[96], nhead=[-1], blocks=[[2], [2]], block_repeat=[[1], [1]], level_config=["CT"], dropout=[0], c_clip=16
-)  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "kind, config, bound", [("stage_b", ONE_LEVEL, 0.35), ("stage_c", TINY_C | {"c_hidden": [96, 96]}, 0.2)]
-)
-def test_a_new_unet_takes_all_of_its_input_for_noise(kind, config, bound):
-    """The best prediction where nothing is known; a head of zeros misses by 1. Random conditions disturb Stage B more,
-    whose stem they are added to."""
-    unet = new_network(kind, config, seed=0)
-    unet.eval()
-    x = paddle.randn([16, unet.c_in, 8, 8])
-    for r in (0.1, 0.9):
-        y = unet(x, paddle.full([16], r), **_random_conditions(unet, kind))
-        assert float(((y - x) ** 2).mean().sqrt()) < bound
 
 
 def test_settled_norms_normalise_alike_in_training_and_evaluation():
@@ -52,15 +34,6 @@ def test_the_seed_decides_the_weights(kind, config):
     first, again, other = (new_network(kind, config, seed).state_dict() for seed in (1, 1, 2))
     assert all(bool((first[key] == again[key]).all()) for key in first)
     assert any(bool((first[key] != other[key]).any()) for key in first)
-
-
-@pytest.mark.parametrize("kind, config", [("stage_b", ONE_LEVEL), ("stage_c", TINY_C)])
-def test_conditions_of_zeros_do_not_blow_gradients_up(kind, config):
-    unet = new_network(kind, config, seed=0)
-    conditions = {name: paddle.zeros_like(value) for name, value in _random_conditions(unet, kind).items()}
-    x = paddle.randn([16, unet.c_in, 8, 8])
-    ((unet(x, paddle.rand([16]), **conditions) - x) ** 2).mean().backward()
-    assert max(float(p.grad.norm()) for p in unet.parameters() if p.grad is not None) < 1
 
 
 def test_latents_are_standardised_whatever_training_made_of_them():

@@ -42,7 +42,7 @@ TRAINERS = {
     "stage_a": (autoencoder, "--resolution 64 --learning_rate 3e-3 --freeze_batch_norm True"),
     "stage_b": (
         decoder,
-        "--resolution 256 --random_crop 64 --train_encoder True --freeze_batch_norm True --learning_rate 5e-4 --max_steps 30 --image_logging_steps 30",
+        "--resolution 256 --random_crop 64 --train_encoder True --freeze_batch_norm True --learning_rate 2e-3",
     ),
     "previewer": (
         previewer,
@@ -52,7 +52,7 @@ TRAINERS = {
     "clip": (clip, "--learning_rate 2e-3"),
     "stage_c": (
         prior,
-        "--resolution 64 --learning_rate 5e-4 --warmup_steps 30 --max_steps 60 --image_logging_steps 60",
+        "--resolution 64 --learning_rate 2e-3",
     ),
 }
 EXPORTED = {
