@@ -14,13 +14,26 @@ DATA="$WORK/train"
 STAGES="${*:-data init stage_a stage_a_fine clip encoder encoder_fine previewer stage_b_crops stage_b stage_c}"
 mkdir -p "$WORK/log"
 
-# What every trainer is given
+# What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
 train() {
     script=$1 name=$2
     shift 2
-    python "$script" --do_train --weights_path "$RELEASE" --dataset_path "$DATA" --check_images False \
+    ${LAUNCH:-python} "$script" --do_train --weights_path "$RELEASE" --dataset_path "$DATA" --check_images False \
         --output_dir "$WORK/$name" --seed 1 --lr_scheduler_type cosine --logging_steps 20 --save_total_limit 1 \
         --dataloader_num_workers 1 "$@"
+}
+
+# The same in RANKS processes of one thread, which share every batch and average their gradients: equal to one process
+# with the whole batch to 1e-6, and 1.5 times as fast on two cores
+RANKS="${RANKS:-2}"
+train_in_ranks() {
+    ranks_script=$1 ranks_name=$2 batch=$3
+    shift 3
+    (
+        export OMP_NUM_THREADS=1
+        LAUNCH="python -m paddle.distributed.launch --nproc_per_node $RANKS --log_dir $WORK/log/$ranks_name"
+        train "$ranks_script" "$ranks_name" --per_device_train_batch_size $((batch / RANKS)) "$@"
+    )
 }
 
 # The trained networks go into the release in half precision; later stages are trained on exactly what is shipped
@@ -63,15 +76,15 @@ stage_clip() {
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
 # What is generated at 256 px the encoder sees at 192: 3/4 of the size, as in the release.
 stage_encoder() {
-    train scripts/train_previewer.py encoder --train_encoder True --resolution 192 --latent_noise 0.1 --max_steps 900 \
-        --per_device_train_batch_size 16 --learning_rate 1e-3 --warmup_steps 50 --ema_decay 0.99 \
+    train_in_ranks scripts/train_previewer.py encoder 16 --train_encoder True --resolution 192 --latent_noise 0.1 --max_steps 900 \
+        --learning_rate 1e-3 --warmup_steps 50 --ema_decay 0.99 \
         --freeze_batch_norm True --image_logging_steps 150 --save_steps 150
     export_to_release encoder --ema
 }
 
 stage_encoder_fine() {
-    train scripts/train_previewer.py encoder_fine --train_encoder True --resolution 192 --latent_noise 0.1 \
-        --max_steps 1200 --per_device_train_batch_size 16 --learning_rate 1e-3 --warmup_steps 30 --ema_decay 0.995 \
+    train_in_ranks scripts/train_previewer.py encoder_fine 16 --train_encoder True --resolution 192 --latent_noise 0.1 \
+        --max_steps 1200 --learning_rate 1e-3 --warmup_steps 30 --ema_decay 0.995 \
         --freeze_batch_norm True --image_logging_steps 300 --save_steps 100 --seed 2
     export_to_release encoder_fine --ema
 }
@@ -79,31 +92,31 @@ stage_encoder_fine() {
 # The encoder is finished: its latents get the scale that diffusion expects, and the previewer learns them anew
 stage_previewer() {
     python scripts/standardise_encoder.py --release "$RELEASE" --dataset_path "$DATA" --resolution 192
-    train scripts/train_previewer.py previewer --resolution 192 --latent_noise 0.1 --max_steps 400 \
-        --per_device_train_batch_size 16 --learning_rate 1e-3 --warmup_steps 20 --freeze_batch_norm True \
+    train_in_ranks scripts/train_previewer.py previewer 16 --resolution 192 --latent_noise 0.1 --max_steps 400 \
+        --learning_rate 1e-3 --warmup_steps 20 --freeze_batch_norm True \
         --image_logging_steps 200 --save_steps 200 --seed 3
     export_to_release previewer
 }
 
 train_decoder() {
-    train scripts/train_stage_b.py "$@" --resolution 256 --per_device_train_batch_size 16 --ema_decay 0.998 \
+    train_in_ranks scripts/train_stage_b.py "$@" --resolution 256 --ema_decay 0.998 \
         --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area --encoder_noise 0.1 \
         --pyramid_noise False --image_logging_steps 250 --save_steps 100
 }
 
 # Crops of a quarter of the area first, four times as many a minute
 stage_stage_b_crops() {
-    train_decoder stage_b_crops --random_crop 128 --max_steps 2000 --learning_rate 1e-3 --warmup_steps 100
+    train_decoder stage_b_crops 16 --random_crop 128 --max_steps 5000 --learning_rate 1e-3 --warmup_steps 100
     export_to_release stage_b_crops --version 700M
 }
 
 stage_stage_b() {
-    train_decoder stage_b --max_steps 600 --learning_rate 5e-4 --warmup_steps 20 --seed 2
+    train_decoder stage_b 16 --max_steps 600 --learning_rate 5e-4 --warmup_steps 20 --seed 2
     export_to_release stage_b --version 700M --ema
 }
 
 stage_stage_c() {
-    train train_stage_c_trainer.py stage_c --resolution 192 --max_steps 3000 --per_device_train_batch_size 64 \
+    train_in_ranks train_stage_c_trainer.py stage_c 64 --resolution 192 --max_steps 3000 \
         --learning_rate 1e-3 --warmup_steps 100 --caption_dropout 0.1 --ema_decay 0.999 --image_logging_steps 500 \
         --save_steps 250
     export_to_release stage_c --version 1B --ema
