@@ -3,6 +3,11 @@
 import paddle
 
 
+def batch_norms(network) -> list:
+    """Every BatchNorm of a network."""
+    return [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+
+
 @paddle.no_grad()
 def settle_batch_norms(network, batch, forward=None):
     """Give every BatchNorm the statistics of `batch`, layer after layer; what `forward` (the network) makes of it.
@@ -10,7 +15,7 @@ def settle_batch_norms(network, batch, forward=None):
     Training can then normalise by them from the first step. By each batch's own it would do badly here: a batch of flat
     pictures has few colours, its statistics are a matter of chance, and what follows cannot know a colour exactly.
     """
-    norms = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+    norms = batch_norms(network)
     momenta = [norm._momentum for norm in norms]
     for norm in norms:
         norm._momentum = 0.0

@@ -95,8 +95,19 @@ class ClipPair(nn.Layer):
 def retrieval(text_embeds, image_embeds) -> tuple[float, float]:
     """How often a caption's own image is the most similar of N, and an image's own caption; each from 1 / N to 1.
 
-    text_embeds, image_embeds: (N, D), of any length, row i of one belonging to row i of the other. Captions should
-    differ: of two that are the same only one can be found. ValueError for shapes that are not pairs.
+    text_embeds, image_embeds: as for `best_matches`. Captions should differ: of two that are the same only one can be
+    found.
+    """
+    best_images, best_captions = best_matches(text_embeds, image_embeds)
+    own = np.arange(len(best_images))
+    return float((best_images == own).mean()), float((best_captions == own).mean())
+
+
+def best_matches(text_embeds, image_embeds) -> tuple[np.ndarray, np.ndarray]:
+    """For every caption the most similar image, and for every image the most similar caption: indices, (N,) each.
+
+    text_embeds, image_embeds: (N, D), of any length, row i of one belonging to row i of the other. ValueError for
+    shapes that are not pairs.
     """
     text, image = (np.asarray(x, "float32") for x in (text_embeds, image_embeds))
     if text.ndim != 2 or text.shape != image.shape or not len(text):
@@ -105,8 +116,7 @@ def retrieval(text_embeds, image_embeds) -> tuple[float, float]:
         )
     text, image = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (text, image))
     similarity = text @ image.T  # (N captions, N images)
-    own = np.arange(len(text))
-    return float((similarity.argmax(1) == own).mean()), float((similarity.argmax(0) == own).mean())
+    return similarity.argmax(1), similarity.argmax(0)
 
 
 def _unit(embeds):

@@ -11,30 +11,15 @@ from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
 from ldm.precision import float32_region
-from ldm.release import load_network, network_config
 from ldm.sizes import centre_crop, check_size, decoder_grid, image_size_of_grid
-from ldm.stage import CascadeStage
+from ldm.stage import CascadeStage, EncoderOwner
 
 
-class ModelB(CascadeStage):
+class ModelB(EncoderOwner, CascadeStage):
     """Stage B, called the decoder, and Stage A behind it. version: "700M" or "3B"; else as CascadeStage."""
 
     kind = "stage_b"
     encoder_resample = "nearest"  # how training makes the encoder's image smaller; or "area"
-
-    def train_encoder(self) -> dict:
-        """Train the semantic encoder along, as `effnet.*` of the state dict; its constructor arguments.
-
-        A prior that was trained on the old encoder's latents means nothing to the new one.
-        """
-        path = self.frozen.release.file("effnet")
-        self.effnet = load_network(path, "effnet")
-        return network_config(path, "effnet")
-
-    @property
-    def encoder(self):
-        """The EfficientNet whose latents condition the UNet: the one that is trained along, else the frozen one."""
-        return self.effnet if "effnet" in self._sub_layers else self.frozen.effnet
 
     @paddle.no_grad()
     def encode(self, images):

@@ -4,15 +4,18 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.conditions import encode_images
 from ldm.frozen import Frozen
-from ldm.release import Release, load_network, network_config
+from ldm.precision import float32_region
+from ldm.release import Release, network_config
+from ldm.stage import EncoderOwner
 
 UPSCALING = 8  # pixels of a preview per cell of a latent
 
 
-class ModelPreviewer(nn.Layer):
-    """The previewer of a release folder behind its frozen encoder; the state dict holds it as `previewer.*`.
+class ModelPreviewer(EncoderOwner, nn.Layer):
+    """The previewer of a release folder behind its encoder; the state dict holds it as `previewer.*`.
+
+    With `train_encoder` the two are a small plain autoencoder: the quickest way to latents that mean something.
 
     noise: standard deviation of what is added to the latents, so that it also shows those of an untrained prior.
     """
@@ -24,19 +27,10 @@ class ModelPreviewer(nn.Layer):
         self.network_config = network_config(release.file("previewer"), "previewer")
         self.previewer = release.load("previewer")
 
-    def train_encoder(self) -> dict:
-        """Train the semantic encoder along, as `effnet.*` of the state dict; its constructor arguments.
-
-        Together they are a small plain autoencoder: the quickest way to latents that mean something, before a decoder
-        is trained on them.
-        """
-        path = self.frozen.release.file("effnet")
-        self.effnet = load_network(path, "effnet")
-        return network_config(path, "effnet")
-
     def encode(self, images):
-        """Images (B, 3, S, S) -> latents (B, 16, S / 32, S / 32), by the encoder that is trained along or the frozen one."""
-        return self.effnet.encode(images) if "effnet" in self._sub_layers else encode_images(self.frozen, images)
+        """Images (B, 3, S, S) in [0, 1] -> latents (B, 16, S / 32, S / 32)."""
+        with float32_region():
+            return self.encoder.encode(images)
 
     def forward(self, images, latent_noise):
         """images (B, 3, S, S) in [0, 1], latent_noise (B, 16, S / 32, S / 32) standard normal -> loss ()."""

@@ -8,6 +8,25 @@ from ldm.frozen import Frozen, open_release
 from ldm.release import load_network, network_config
 
 
+class EncoderOwner:
+    """Mixin for models with `frozen` networks that may train the semantic encoder along, as `effnet.*` of their state."""
+
+    def train_encoder(self) -> dict:
+        """Train the encoder along, no longer the frozen one; its constructor arguments.
+
+        What was trained on the old encoder's latents, a prior above all, means nothing to the new one.
+        """
+        path = self.frozen.release.file("effnet")
+        config = network_config(path, "effnet")
+        self.effnet = load_network(path, "effnet", config=config)
+        return config
+
+    @property
+    def encoder(self) -> nn.Layer:
+        """The EfficientNet in use: the one that is trained along, else the frozen one."""
+        return self.effnet if "effnet" in self._sub_layers else self.frozen.effnet
+
+
 class CascadeStage(nn.Layer):
     """One diffusion stage. Its state dict holds the UNet and nothing else, as `unet.*`.
 

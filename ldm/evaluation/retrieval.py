@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 from PIL import Image
 
+from ldm.clip_pair import best_matches
 from ldm.data.transforms import clip_array
 from ldm.evaluation.bench import Bench
 from ldm.evaluation.measures import wilson
@@ -33,13 +34,11 @@ def retrieve(texts: np.ndarray, images: np.ndarray, captions: list) -> dict:
 
     A picture whose caption is the same text is a hit too: nothing could tell the two apart.
     """
-    texts, images = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (texts, images))
-    similarity = texts @ images.T
     words = np.array(captions)
     same = words[:, None] == words[None, :]
     total = len(captions)
     ways = {}
-    for name, best in (("text to image", similarity.argmax(1)), ("image to text", similarity.argmax(0))):
+    for name, best in zip(("text to image", "image to text"), best_matches(texts, images)):
         right = int(same[np.arange(total), best].sum())
         ways[name] = {
             "right": right,

@@ -1,12 +1,13 @@
 """Training a pair of CLIP towers on captioned images: its command line and its task."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import config
+from ldm.clip import TextEncoder
+from ldm.clip_folder import load_tokenizer
 from ldm.clip_pair import ClipPair
 from ldm.clip_tower import tower_config
-from ldm.frozen import Frozen
-from ldm.release import Release
 from ldm.training.arguments import DataArguments
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
@@ -44,7 +45,7 @@ def build_task(model_args: ClipArguments, data_args: ClipDataArguments, args) ->
     names = (config.text_encoder_name, config.image_encoder_name, config.tokenizer_name)
     model = ClipPair.from_folder(model_args.weights_path, *names)
     dataset.resolution = dataset.clip_size = model.image.config.image_size
-    tokenize = Frozen(Release(model_args.weights_path), *names).text.tokenize
+    tokenize = TextEncoder(model.text, load_tokenizer(Path(model_args.weights_path) / config.tokenizer_name)).tokenize
     networks = {
         name: NetworkEntry(f"{name}_encoder", tower_config(tower))
         for name, tower in (("text", model.text), ("image", model.image))

@@ -1,12 +1,11 @@
 """The running average of the trained weights: ppdiffusers' EMAModel, kept in the checkpoint as a file of its own."""
 
-from functools import partial
 from pathlib import Path
 
 from paddlenlp.trainer import TrainerCallback
 
 from ldm.training.checkpoint import EMA_FILE
-from ldm.weights.files import TensorFile, write_tensors
+from ldm.weights.files import TensorFile, state_entries, write_tensors
 
 STEP_KEY = "optimization_step"
 
@@ -27,10 +26,7 @@ class Average:
 
     def save(self, folder):
         """Write the average to `folder` under the model's keys, float32, atomically."""
-        entries = [
-            (key, "float32", tuple(tensor.shape), partial(_same, tensor))
-            for key, tensor in zip(self.keys, self.model.shadow_params)
-        ]
+        entries = state_entries(dict(zip(self.keys, self.model.shadow_params)), "float32")
         write_tensors(Path(folder) / EMA_FILE, entries, {STEP_KEY: str(self.model.optimization_step)})
 
     def load(self, folder):
@@ -39,10 +35,6 @@ class Average:
             for key, shadow in zip(self.keys, self.model.shadow_params):
                 shadow.set_value(file.read(key))
             self.model.optimization_step = int(file.metadata[STEP_KEY])
-
-
-def _same(tensor):
-    return tensor
 
 
 class AverageUpdate(TrainerCallback):

@@ -3,6 +3,7 @@
 import paddle
 from paddlenlp.trainer import Trainer
 
+from ldm.batch_norms import batch_norms
 from ldm.stage import evaluating
 from ldm.training.callbacks import GradientNorm
 from ldm.training.checkpoint import save_networks
@@ -26,9 +27,10 @@ class CascadeTrainer(Trainer):
             callbacks=[self.gradient_norm, *callbacks],
             **options,
         )
-        for norm in batch_norms(task.model):
+        norms = batch_norms(task.model)
+        for norm in norms:
             norm._momentum = self.args.batch_norm_momentum
-        self.frozen_norms = batch_norms(task.model) if self.args.freeze_batch_norm else []
+        self.frozen_norms = norms if self.args.freeze_batch_norm else []
         if self.args.freeze_batch_norm and not self.frozen_norms:
             raise ValueError("--freeze_batch_norm: nothing that is trained has a BatchNorm. Leave the flag out.")
         if self.args.ema_decay > 0:
@@ -131,8 +133,3 @@ class CascadeTrainer(Trainer):
                 multi_precision=args.fp16_opt_level == "O2" and (args.fp16 or args.bf16),
             )
         return self.optimizer
-
-
-def batch_norms(model) -> list:
-    """Every BatchNorm of a model."""
-    return [layer for layer in model.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]

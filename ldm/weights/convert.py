@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ldm.weights.files import DTYPES, FLOAT_DTYPES, TensorFile, write_tensors
+from ldm.weights.files import DTYPES, FLOAT_DTYPES, TensorFile, state_entries, write_tensors
 from ldm.weights.plan import WeightsMismatch, check_same_shapes, dropped_keys, plan_conversion, release_key_of
 from ldm.weights.rules import RULES
 
@@ -109,9 +109,8 @@ def save_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
 def write_state(state: dict, path, name: str, dtype: str = "float32", config=None, extra=None, to_release=False):
     """`save_weights` for a state dict {our key: tensor}; `extra`: more metadata."""
     check_dtype(dtype)
-    entries = [(key, dtype, tuple(tensor.shape), partial(_same, tensor)) for key, tensor in state.items()]
     metadata = (extra or {}) | ({"config": json.dumps(config)} if config is not None else {})
-    _write(path, entries, name, metadata, to_release)
+    _write(path, state_entries(state, dtype), name, metadata, to_release)
 
 
 def _write(path, entries, name: str, metadata: dict, to_release: bool, progress=iter):

@@ -2,6 +2,7 @@
 
 import json
 import struct
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -80,6 +81,15 @@ class TensorFile:
         if values.nbytes != end - start or self._file.readinto(values.reshape(-1).view(np.uint8)) != values.nbytes:
             raise ValueError(f"{self.path} ends within {key}: download or write it again.")
         return values
+
+
+def state_entries(state: dict, dtype: str) -> list:
+    """{key: tensor} as the entries of `write_tensors`."""
+    return [(key, dtype, tuple(tensor.shape), partial(_itself, tensor)) for key, tensor in state.items()]
+
+
+def _itself(tensor):
+    return tensor
 
 
 def write_tensors(path, entries, metadata: dict, progress=iter):
