@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.data.pairs import find_pairs
+from ldm.data.pairs import PairFolder
 from ldm.scenes.checker import check
 from ldm.scenes.dataset import SceneSettings, read_scenes, scene_name, write_scenes
 from ldm.scenes.sampling import held_out
@@ -35,13 +35,13 @@ def folder(tmp_path_factory):
 
 
 def test_the_folder_is_an_image_text_dataset(folder):
-    pairs = find_pairs(folder)
+    pairs = PairFolder(folder)
     scenes = read_scenes(folder)
     assert list(scenes) == [scene_name(index) for index in range(24)]
-    assert [pair.image for pair in pairs] == [folder / f"{name}.png" for name in scenes]
-    for pair, (scene, caption) in zip(pairs, scenes.values()):
-        image = np.asarray(Image.open(pair.image))
-        assert image.shape == (128, 128, 3) and pair.read_caption() == caption
+    assert [pairs.path(index) for index in range(len(pairs))] == [folder / f"{name}.png" for name in scenes]
+    for index, (scene, caption) in enumerate(scenes.values()):
+        image = np.asarray(Image.open(pairs.path(index)))
+        assert image.shape == (128, 128, 3) and pairs.caption(index) == caption
         assert check(image, scene).all and held_out(scene)
         assert len(re.findall("small|little|medium|large|big", caption.replace("medium-sized", "medium"))) == len(
             scene.items
@@ -90,7 +90,7 @@ def test_a_stopped_run_goes_on_and_keeps_what_is_there(folder, tmp_path):
 
 def test_a_larger_count_extends_the_folder(folder, tmp_path, capsys):
     assert run(capsys, "--output", tmp_path, "--count", 6, "--split", "test", "--seed", 5)[0] == 0
-    assert len(find_pairs(tmp_path)) == len(read_scenes(tmp_path)) == 6
+    assert len(PairFolder(tmp_path)) == len(read_scenes(tmp_path)) == 6
     assert run(capsys, "--output", tmp_path, "--count", 24, "--split", "test", "--seed", 5)[0] == 0
     assert contents(tmp_path) == contents(folder)
 

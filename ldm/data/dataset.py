@@ -1,0 +1,64 @@
+"""A map-style dataset over any source of captioned images."""
+
+from typing import Optional
+
+from paddle.io import Dataset
+from PIL import ImageOps
+
+from ldm.data.buckets import AspectBuckets
+from ldm.data.crops import check_crop
+from ldm.data.mix import Mix
+from ldm.data.source import Captions, ImageSource
+from ldm.data.transforms import clip_array, open_rgb, resize_and_crop, to_array
+from ldm.data.visit import Visit
+
+
+class ImageTextDataset(Dataset):
+    """Items: image (3, H, W) and clip_pixels (3, P, P), float32 in [0, 1]; caption; index.
+
+    resolution: S, pixels of the training crop; clip_size: P, what the CLIP image tower takes, or None for no
+    clip_pixels. crop: centre, random or smart; flip: mirror every other image by chance. A `Visit` of a sample is cut
+    to the shape of its bucket where there are `buckets`, with the visit's own random numbers; a plain number gives the
+    fixed view, S x S, whose random crop is the centre and which is never mirrored. mix: of which two sets `source` is,
+    for the order of a run.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        resolution: int,
+        clip_size: Optional[int] = None,
+        crop: str = "centre",
+        flip: bool = False,
+        buckets: Optional[AspectBuckets] = None,
+        mix: Optional[Mix] = None,
+    ):
+        super().__init__()
+        check_crop(crop)
+        self.source, self.captions = source, Captions(source)
+        self.resolution, self.clip_size = resolution, clip_size
+        self.crop, self.flip, self.buckets, self.mix = crop, flip, buckets, mix
+
+    def __len__(self):
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> dict:
+        image = self._view(self.open_rgb(index), index)
+        item = {"image": to_array(image), "caption": self.captions[int(index)], "index": int(index)}
+        if self.clip_size is not None:
+            item["clip_pixels"] = clip_array(image, self.clip_size)
+        return item
+
+    def open_rgb(self, index: int):
+        """The whole image, upright RGB; ValueError names it if it is damaged."""
+        with self.source.open(int(index)) as file:
+            return open_rgb(file, self.source.label(int(index)))
+
+    def _view(self, image, index):
+        size, rng = self.resolution, None
+        if isinstance(index, Visit):
+            rng = index.draws()
+            if index.bucket >= 0:
+                size = self.buckets.shapes[index.bucket]
+        image = resize_and_crop(image, size, crop=self.crop, rng=rng)
+        return ImageOps.mirror(image) if self.flip and rng is not None and rng.random() < 0.5 else image

@@ -1,0 +1,140 @@
+"""Webdataset tars on this machine as a map: KEY.jpg, KEY.txt and KEY.json of a sample lie anywhere in them."""
+
+import glob
+import json
+import os
+
+import numpy as np
+from tqdm.auto import tqdm
+
+from ldm.data.file_slices import FileSlices
+from ldm.data.names import Names
+from ldm.data.source import ImageSource, listed, one_line
+from ldm.data.tar_index import PARTS, index_of_tar
+
+IMAGE, TEXT, JSON = range(len(PARTS))
+
+
+class TarSource(ImageSource):
+    """The samples of several tars, in the order of the tars. Captions come from KEY.txt, or a key of KEY.json.
+
+    Opening reads the kept index of every tar, or its headers where there is none. ValueError names samples without
+    what captions are taken from.
+    """
+
+    def __init__(self, paths: list, caption_key: str = "", index_dir=None):
+        self.paths, self.where, self._caption_key = list(paths), os.path.dirname(paths[0]) or ".", caption_key
+        self._names, places, counts = Names(), [], []
+        for path in tqdm(self.paths, desc="Indexing tars", leave=False, disable=len(self.paths) < 8):
+            index = index_of_tar(path, index_dir)
+            self._names.extend(index.names)
+            places.append(index.places)
+            counts.append(len(index.names))
+        self._places, self._starts = np.concatenate(places), np.cumsum([0, *counts])
+        self._stamps, self._slices = [os.stat(path).st_mtime_ns for path in self.paths], FileSlices()
+        if not len(self):
+            raise ValueError(f"{listed(self.paths, len(self.paths))}: no samples, KEY.jpg with KEY.txt.")
+        part = JSON if caption_key else TEXT
+        lacking = np.flatnonzero(self._places[:, part, 1] <= 0)
+        if len(lacking):
+            names = [self.label(index) for index in lacking[:8]]
+            raise ValueError(
+                f"{len(lacking)} samples have no or an empty .{PARTS[part]}, which the caption is taken from: "
+                f"{listed(names, len(lacking))}. --caption_key NAME takes captions from KEY.json."
+            )
+
+    def __len__(self):
+        return len(self._names)
+
+    def name(self, index):
+        return f"{os.path.basename(self._path(index))}/{self._names[index]}"
+
+    def label(self, index):
+        return f"{self._path(index)}/{self._names[index]}"
+
+    def open(self, index):
+        return self._slices.open(self._path(index), *self._place(index, IMAGE))
+
+    def read(self, index):
+        return self._part(index, IMAGE)
+
+    def stamp(self, index):
+        return self._place(index, IMAGE)[1], self._stamps[self._tar(index)]
+
+    def caption(self, index):
+        label = f"The caption of {self.label(index)}"
+        if self._caption_key:
+            text = self.metadata(index).get(self._caption_key)
+            if not isinstance(text, str):
+                raise ValueError(f"{self.label(index)}: its .json has no text {self._caption_key!r} (--caption_key).")
+            return one_line(text, label)
+        try:
+            return one_line(self._part(index, TEXT).decode("utf-8"), label)
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{label} is not UTF-8 text ({error}).") from error
+
+    def metadata(self, index):
+        if self._places[index, JSON, 1] <= 0:
+            raise ValueError(f"{self.label(index)} has no .json beside it, which filters and --caption_key need.")
+        try:
+            metadata = json.loads(self._part(index, JSON))
+        except ValueError as error:
+            raise ValueError(f"{self.label(index)}: its .json is damaged ({error}).") from error
+        if not isinstance(metadata, dict):
+            raise ValueError(f"{self.label(index)}: its .json must hold one JSON object.")
+        return metadata
+
+    def _tar(self, index: int) -> int:
+        return int(np.searchsorted(self._starts, index, side="right")) - 1
+
+    def _path(self, index: int) -> str:
+        return self.paths[self._tar(index)]
+
+    def _place(self, index: int, part: int) -> tuple[int, int]:
+        offset, length = self._places[index, part]
+        return int(offset), int(length)
+
+    def _part(self, index: int, part: int) -> bytes:
+        return self._slices.read(self._path(index), *self._place(index, part))
+
+
+def find_tars(text: str) -> list[str]:
+    """Paths from what a user wrote: tars separated by commas, each a path, a glob pattern or with {000..123} braces.
+
+    The order is that of the text, and by name within a pattern. FileNotFoundError names what matches nothing,
+    ValueError what is no plain local tar.
+    """
+    from webdataset.shardlists import expand_urls
+
+    found = []
+    for pattern in _split(text):
+        if "://" in pattern or pattern.startswith("pipe:"):
+            raise ValueError(
+                f"--dataset_path {pattern}: only tars on this machine can be read in any order; download it."
+            )
+        for path in [pattern] if os.path.exists(pattern) else expand_urls(pattern):
+            matches = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
+            if not matches:
+                raise FileNotFoundError(f"--dataset_path {text}: nothing matches {path}.")
+            found += matches
+    wrong = [path for path in found if not path.endswith(".tar")]
+    if wrong:
+        raise ValueError(
+            f"--dataset_path {text}: {listed(wrong, len(wrong))} is no .tar. Unpack compressed ones (gunzip), and give "
+            "folders one at a time."
+        )
+    if len(set(map(os.path.realpath, found))) < len(found):
+        raise ValueError(f"--dataset_path {text} names a tar twice.")
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """Pieces between commas that are not inside braces."""
+    pieces, depth = [""], 0
+    for letter in text:
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    return [piece.strip() for piece in pieces if piece.strip()]
