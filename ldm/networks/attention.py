@@ -27,6 +27,7 @@ class MultiHeadAttention(nn.Layer):
             [3 * channels], default_initializer=nn.initializer.Constant(0.0), is_bias=True
         )
         self.out_proj = linear(channels, channels)
+        self.in_proj_update = None  # (tokens, first and last column) -> what a LoRA adds to these of the projection
 
     def split_heads(self, tokens):
         """(B, L, C) -> (B, heads, L, C / heads)."""
@@ -39,9 +40,13 @@ class MultiHeadAttention(nn.Layer):
         query_bias, key_value_bias = self.in_proj_bias.split([channels, 2 * channels])
 
         # Project and split into heads
-        q = self.split_heads(F.linear(query, query_weight, query_bias))  # (B, heads, L, d)
-        k, v = F.linear(key_value, key_value_weight, key_value_bias).chunk(2, axis=-1)
-        k, v = self.split_heads(k), self.split_heads(v)  # (B, heads, S, d)
+        q = F.linear(query, query_weight, query_bias)
+        kv = F.linear(key_value, key_value_weight, key_value_bias)
+        if self.in_proj_update is not None:
+            q = q + self.in_proj_update(query, 0, channels).astype(q.dtype)
+            kv = kv + self.in_proj_update(key_value, channels, 3 * channels).astype(kv.dtype)
+        k, v = kv.chunk(2, axis=-1)
+        q, k, v = (self.split_heads(part) for part in (q, k, v))  # (B, heads, L or S, d)
 
         # Attend
         scores = paddle.matmul(q * (1 / math.sqrt(channels // self.heads)), k, transpose_y=True)

@@ -2,7 +2,9 @@
 
 import math
 
+import paddle
 from paddle import nn
+from paddle.distributed.fleet.utils import recompute
 
 from ldm.networks.blocks import AttnBlock, Conditioning, FeedForwardBlock, ResBlock, TimestepBlock
 from ldm.networks.levels import Level
@@ -18,6 +20,8 @@ class CascadeUNet(nn.Layer):
     A subclass says how neighbouring levels are joined (`make_downscaler`, `make_upscaler`) and adds its
     conditioning. Built inside `paddle.LazyGuard()` no weight is allocated or initialised until it is loaded.
     """
+
+    enable_recompute = False  # training: keep only every block's input, compute the rest again in the backward pass
 
     def __init__(self, levels: list[Level], c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds):
         super().__init__()
@@ -131,7 +135,14 @@ class CascadeUNet(nn.Layer):
                     x = resize_channels_last(x, skip.shape[1:3])
                 if block.takes_control:
                     x = conditioning.add_control(x)
-                x = block(x, conditioning, skip) if takes_skip else block(x, conditioning)
+                arguments = (x, conditioning, skip) if takes_skip else (x, conditioning)
+                x = self.run_block(block, *arguments)
             if run < len(run_mappers):
                 x = run_mappers[run](x)
         return x
+
+    def run_block(self, block, *arguments):
+        """block(*arguments), its activations freed until the backward pass where `enable_recompute` asks for it."""
+        if self.enable_recompute and self.training and paddle.is_grad_enabled():
+            return recompute(block, *arguments, use_reentrant=False)
+        return block(*arguments)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ldm.parity.clip import check_clip_text, check_clip_vision
 from ldm.parity.diffusion import check_diffusion, check_sampling, check_training
+from ldm.parity.lora import check_lora
 from ldm.parity.networks import (
     check_effnet,
     check_full_size,
@@ -26,9 +27,10 @@ CHECKS = {  # by the beginning of the file's name, first match wins
     "diffusion": check_diffusion,
     "sampling": check_sampling,
     "training_stage_c": check_training,
+    "lora": check_lora,
     "full_": check_full_size,
 }
-NOT_YET = ("controlnet", "lora")
+NOT_YET = ("controlnet",)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ EXPECTED_ROWS = {
     "clip_vision_io": 1,
     "diffusion": 24,
     "effnet": 1,
+    "lora_stage_c_tiny": 5,
     "previewer": 1,
     "sampling": 12,
     "stage_a_tiny": 2,

@@ -108,7 +108,7 @@ def test_broken_recording_is_a_row_and_not_the_end(tmp_path, capsys):
 
 
 def test_strict_counts_what_is_not_implemented(tmp_path, capsys):
-    copy_record(REFERENCE / "lora_stage_c_tiny.safetensors", tmp_path / "lora_stage_c_tiny.safetensors")
+    copy_record(REFERENCE / "controlnet_canny.safetensors", tmp_path / "controlnet_canny.safetensors")
     assert verify(capsys, tmp_path)[0] == 0
     status, lines = verify(capsys, tmp_path, "--strict")
     assert status == 1 and "not yet" in lines[1]

@@ -1,0 +1,84 @@
+"""An adapter (LoRA, learned tokens) in training: what its checkpoint says about it, and the files made from one."""
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Optional
+
+import numpy as np
+
+from ldm.lora_files import FILTERS_KEY, LoraFile, TokenUpdate, merge_into, write_lora
+from ldm.lora_layouts import POSITIONAL, from_positional
+from ldm.model_c import ModelC
+from ldm.networks.lora import find_targets
+from ldm.release import build_unfilled, load_network
+from ldm.training.task import NetworkEntry
+from ldm.weights.fingerprint import state_fingerprint
+from ldm.weights.plan import report_mismatch
+
+KIND = "lora"  # of the entry in networks.json, and the attribute under which ModelC keeps its adapter
+LORA_FILE = "lora.safetensors"  # in every checkpoint, the release's layout
+TOKENS = "embeddings.embeddings"
+
+
+def lora_entry(model: ModelC, specs=(), notes=None) -> NetworkEntry:
+    """The record of a model's adapter; `specs`: what describes its tokens; notes: metadata of the files made of it."""
+    weights, tokens = model.lora.weights, model.lora.embeddings
+    config = {
+        "filters": list(weights.filters) if weights is not None else [],
+        "alpha": weights.alpha if weights is not None else 1.0,
+        "tokens": list(specs),
+        "indices": tokens.indices.tolist() if tokens is not None else [],
+        "network": model.unet_config,
+        "base": str(Path(model.unet_path).resolve()),
+        "base_fingerprint": state_fingerprint(model.unet.state_dict()),
+    }
+    return NetworkEntry(KIND, config, notes or {}, partial(_write_beside, model, config, notes or {}))
+
+
+def _write_beside(model: ModelC, config: dict, notes: dict, folder):
+    state = {key: tensor.astype("float32").numpy() for key, tensor in model.lora.state_dict().items()}
+    write_adapter(Path(folder) / LORA_FILE, NetworkEntry(KIND, config, notes), state, "the model")
+
+
+def lora_of_state(entry: NetworkEntry, state: dict, source) -> LoraFile:
+    """An adapter's state {its key: array}, the part `lora.` of a checkpoint, as a LoRA. WeightsMismatch if it is not it."""
+    config = entry.config
+    targets = find_targets(build_unfilled("stage_c", config["network"]), config["filters"]) if config["filters"] else []
+    state = {key: np.asarray(value, np.float32) for key, value in state.items()}
+    embeddings = state.pop(TOKENS, None)
+    updates = from_positional(state, targets, source, config["alpha"])
+    indices, tokens = np.asarray(config["indices"], np.int64), None
+    if (embeddings is None) != (len(indices) == 0) or (embeddings is not None and len(embeddings) != len(indices)):
+        report_mismatch(str(source), [], [], [f"{TOKENS}, expected {len(indices)} rows"])
+    if embeddings is not None:
+        tokens = TokenUpdate(indices, embeddings, tuple(config["tokens"]))
+    described = {"config": json.dumps(config["network"]), "base_fingerprint": config["base_fingerprint"]}
+    return LoraFile(updates, tokens, {**entry.notes, **described, FILTERS_KEY: json.dumps(config["filters"])})
+
+
+def write_adapter(target, entry: NetworkEntry, state: dict, source, layout: str = POSITIONAL, dtype: str = "float32"):
+    """Write an adapter's state as a LoRA file."""
+    lora, network = lora_of_state(entry, state, source), build_unfilled("stage_c", entry.config["network"])
+    write_lora(target, lora, network, layout, dtype=dtype)
+
+
+def merged_prior(entry: NetworkEntry, state: dict, source, base: Optional[str] = None) -> tuple[NetworkEntry, dict]:
+    """The prior that an adapter was trained on with its LoRA merged: entry and state {key: tensor}, float32.
+
+    base: the file of that prior, where it has moved. ValueError if it is another one.
+    """
+    config = entry.config
+    if not config["filters"]:
+        raise ValueError(f"{source}: only tokens were trained, the prior is what it was. Take them with --lora.")
+    path = Path(base or config["base"])
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path}, the prior that the LoRA was trained on, does not exist: say where with --base."
+        )
+    lora = lora_of_state(entry, state, source)
+    network = load_network(path, "stage_c", config=config["network"])
+    if state_fingerprint(network.state_dict()) != config["base_fingerprint"]:
+        raise ValueError(f"{path} is not the prior that {source} was trained on: give that one with --base.")
+    merge_into(network, lora.updates)
+    return NetworkEntry("stage_c", config["network"], entry.notes), network.state_dict()
