@@ -1,6 +1,5 @@
 """Which weights were measured, and with what: hashes of the release's files, versions of what computed."""
 
-import hashlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +8,8 @@ from pathlib import Path
 import paddle
 from tqdm.auto import tqdm
 
-CHUNK = 1 << 22  # bytes read at once
+from ldm.hashing import files_of, sha256_of, sha256_together
+
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "pillow", "scikit-image")
 
 
@@ -25,14 +25,12 @@ def used_files(cascade) -> dict[str, Path]:
         folder = release.folder / name
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} does not exist: download {name}/ of the release, or correct config.py.")
-        paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-        found |= {f"{name}/{path.name}": path for path in paths}
+        found |= {f"{name}/{path.name}": path for path in files_of(folder)}
     return found
 
 
 def fingerprint(files: dict[str, Path]) -> dict:
     """sha256 of every file by its name, and of all of them together."""
-    hashes = {}
     with tqdm(
         total=sum(path.stat().st_size for path in files.values()),
         desc="Weights",
@@ -40,15 +38,8 @@ def fingerprint(files: dict[str, Path]) -> dict:
         unit_scale=True,
         leave=False,
     ) as bar:
-        for name, path in files.items():
-            digest = hashlib.sha256()
-            with open(path, "rb") as file:
-                while chunk := file.read(CHUNK):
-                    digest.update(chunk)
-                    bar.update(len(chunk))
-            hashes[name] = digest.hexdigest()
-    together = "".join(f"{name} {hashes[name]}\n" for name in sorted(hashes))
-    return {"sha256": hashlib.sha256(together.encode()).hexdigest(), "files": hashes}
+        hashes = {name: sha256_of(path, bar.update) for name, path in files.items()}
+    return {"sha256": sha256_together(hashes), "files": hashes}
 
 
 def environment(dtype: str) -> dict:

@@ -78,11 +78,14 @@ def check_dtype(dtype: str):
         raise ValueError(f"Unknown dtype {dtype!r}: choose one of {', '.join(FLOAT_DTYPES)}.")
 
 
-def convert_file(source, target, network: paddle.nn.Layer, name: str, dtype=None, to_release=False, progress=iter):
+def convert_file(
+    source, target, network: paddle.nn.Layer, name: str, dtype=None, to_release=False, progress=iter, change=None
+):
     """Write `source` (either layout) to `target` in Paddle's layout, or in the official one with `to_release`.
 
     `network` may be lazily built: only its shapes are used. `dtype` None keeps the file's. `progress` wraps the list
-    of tensors (tqdm). Constructor settings stored in the metadata are kept.
+    of tensors (tqdm). Constructor settings stored in the metadata are kept. change(our key, our tensor): the tensor to
+    write in its place.
     """
     if dtype is not None:
         check_dtype(dtype)
@@ -94,6 +97,8 @@ def convert_file(source, target, network: paddle.nn.Layer, name: str, dtype=None
             (ours, _target_dtype(file.dtypes[theirs], dtype), shapes[ours], _then(convert, partial(file.read, theirs)))
             for ours, theirs, convert in plan_loading(file, network, name)
         ]
+        if change is not None:
+            entries = [(key, *rest, _then(partial(change, key), load)) for key, *rest, load in entries]
         metadata = {key: value for key, value in file.metadata.items() if key != LAYOUT_KEY}
         _write(target, entries, name, metadata, to_release, progress)
 

@@ -54,4 +54,7 @@ def detect_network(file: TensorFile):
     for key, network in telling.items():
         if key in file.shapes:
             return network
-    raise ValueError(f"{file.path} holds none of the cascade's networks; its first keys: {list(file.keys())[:4]}.")
+    raise ValueError(
+        f"{file.path} holds none of the cascade's networks; its first keys: {list(file.keys())[:4]}. Give a file of the "
+        "release, or one that scripts/extract_unet_weights.py wrote without --lora."
+    )

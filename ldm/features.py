@@ -1,0 +1,123 @@
+"""What Stage C's frozen encoders say about a captioned image, computed once instead of in every step."""
+
+import hashlib
+
+import numpy as np
+import paddle
+from tqdm.auto import tqdm
+
+from ldm.conditions import encode_images
+from ldm.data.dataset import ImageTextDataset
+from ldm.data.feature_cache import FeatureCache, Source
+from ldm.data.visit import Visit
+from ldm.frozen import Frozen
+from ldm.hashing import files_of, sha256_of
+
+FORMAT = 1  # raise it when features would come out differently for the same recipe
+ROWS = 512  # per file
+BATCH = 16  # images encoded at once
+DTYPES = ("float32", "float16")  # what is exact, what is half the size
+
+
+def check_cache_dtype(dtype: str, flag: str):
+    """ValueError for a dtype that features are not stored in."""
+    if dtype not in DTYPES:
+        raise ValueError(f"{flag} must be {' or '.join(DTYPES)}, got {dtype!r}.")
+
+
+def check_cacheable(dataset: ImageTextDataset):
+    """ValueError where an image would look different at every visit: a cache holds one view of it."""
+    changing = {
+        "--flip": dataset.flip,
+        "--crop random": dataset.crop == "random",
+        "--random_bucket above 0": dataset.buckets is not None and dataset.buckets.random_share > 0,
+    }
+    if any(changing.values()):
+        flags = " and ".join(flag for flag, used in changing.items() if used)
+        raise ValueError(
+            f"{flags}: a feature cache holds one fixed view of every image. Leave --flip and --crop random out and give "
+            "--random_bucket 0, or train without --feature_cache."
+        )
+
+
+def features_recipe(frozen: Frozen, resolution: int, max_length=None, crop: str = "centre", buckets=None) -> dict:
+    """Everything the features depend on besides image and caption; the encoders by the hash of their files.
+
+    buckets: an AspectBuckets, or None. Without them and with the centre crop the recipe is that of earlier caches.
+    """
+    files = {path.name: path for path in [frozen.release.file("effnet")]}
+    for name, folder in frozen.folders.items():
+        if not folder.is_dir():
+            raise FileNotFoundError(f"{folder} does not exist: download {name}/ of the release, or correct config.py.")
+        files |= {f"{name}/{path.name}": path for path in files_of(folder)}
+    return {
+        "format": FORMAT,
+        "resolution": resolution,
+        "crop": crop,
+        "tokens": "all" if max_length is None else max_length,
+        "encoders": {name: sha256_of(path) for name, path in files.items()},
+        **({"buckets": [f"{width}x{height}" for width, height in buckets.shapes]} if buckets else {}),
+    }
+
+
+def recipe_of_dataset(frozen: Frozen, dataset: ImageTextDataset, max_length=None) -> dict:
+    """The recipe of a dataset's views; ValueError unless it has one fixed view of every image."""
+    check_cacheable(dataset)
+    return features_recipe(frozen, dataset.resolution, max_length, dataset.crop, dataset.buckets)
+
+
+def find_sources(dataset: ImageTextDataset, cache: FeatureCache, progress=iter) -> list[Source]:
+    """The cache's key of every item. Images that have not changed since they were cached are not read."""
+    sources, images = [], dataset.source
+    for index in progress(range(len(images))):
+        name, stamp = images.name(index), images.stamp(index)
+        image = cache.image_hash(name, *stamp) or hashlib.sha256(images.read(index)).hexdigest()
+        key = hashlib.sha256(f"{image} {images.caption(index)}".encode()).hexdigest()
+        sources.append(Source(key, name, image, *stamp))
+    return sources
+
+
+@paddle.no_grad()
+def encode_items(frozen: Frozen, items: list, max_length=None) -> dict:
+    """Items of an ImageTextDataset with clip_pixels -> {name: (N, ...)}, as `ModelC.forward` would compute them."""
+    ids, mask = frozen.text.tokenize([item["caption"] for item in items], max_length)
+    text, pooled = frozen.text(ids, mask)
+    images, pixels = (paddle.to_tensor(np.stack([item[name] for item in items])) for name in ("image", "clip_pixels"))
+    latents, embeds = encode_images(frozen, images), frozen.image(pixels)
+    named = {"latents": latents, "text_embeds": text, "pooled": pooled, "image_embeds": embeds}
+    return {name: values.astype("float32").numpy() for name, values in named.items()}
+
+
+def empty_caption(frozen: Frozen, max_length=None) -> dict:
+    """Text features (L, c) and (1, c') of the empty caption."""
+    text, pooled = frozen.text(*frozen.text.tokenize([""], max_length))
+    return {"text_embeds": text[0].astype("float32").numpy(), "pooled": pooled[0].astype("float32").numpy()}
+
+
+def rows_of_files(missing: list, buckets) -> list[list]:
+    """Items by file: at most ROWS, all of one shape. With buckets they are Visits that say which."""
+    if buckets is None:
+        groups = [missing]
+    else:
+        visits = [Visit(index, 0, 0, buckets.own[index]) for index in missing]
+        groups = [[visit for visit in visits if visit.bucket == bucket] for bucket in range(len(buckets.shapes))]
+    return [group[start : start + ROWS] for group in groups for start in range(0, len(group), ROWS)]
+
+
+def fill_cache(frozen: Frozen, dataset: ImageTextDataset, cache: FeatureCache, max_length=None) -> int:
+    """Encode what the cache lacks; how many items that was. Stopped, it goes on with the first missing file."""
+    check_cacheable(dataset)
+    dataset.clip_size, dtype = frozen.image.image_size, cache.recipe["dtype"]
+    sources = find_sources(dataset, cache, lambda indices: tqdm(indices, desc="Hashing", leave=False))
+    missing = list({source.key: i for i, source in enumerate(sources) if source.key not in cache}.values())
+    cache.begin(empty_caption(frozen, max_length))
+    with tqdm(total=len(missing), desc="Encoding", unit="image") as bar:
+        for rows in rows_of_files(missing, dataset.buckets):
+            parts = []
+            for first in range(0, len(rows), BATCH):
+                indices = rows[first : first + BATCH]
+                parts.append(encode_items(frozen, [dataset[index] for index in indices], max_length))
+                bar.update(len(indices))
+            arrays = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name in parts[0]}
+            cache.add([sources[index] for index in rows], arrays)
+    return len(missing)

@@ -1,0 +1,59 @@
+"""A dataset of cached features, checked against the images and captions it stands for."""
+
+import numpy as np
+from paddle.io import Dataset
+from tqdm.auto import tqdm
+
+from ldm.data.dataset import ImageTextDataset
+from ldm.data.feature_cache import FeatureCache
+from ldm.features import DTYPES, find_sources, recipe_of_dataset
+from ldm.frozen import Frozen
+
+
+class CachedFeatures(Dataset):
+    """Items: the cached arrays of every image of `images`, and its index. Captions and buckets are those of `images`."""
+
+    def __init__(self, cache: FeatureCache, images: ImageTextDataset):
+        super().__init__()
+        sources = find_sources(images, cache, lambda indices: tqdm(indices, "Checking the feature cache", leave=False))
+        missing = [source.name for source in sources if source.key not in cache]
+        if missing:
+            raise ValueError(_missing(cache, missing, len(sources)))
+        self.cache, self.keys = cache, [source.key for source in sources]
+        self.source, self.captions, self.mix = images.source, images.captions, images.mix
+        self.buckets = self.fixed_buckets = images.buckets  # rows have no other shape than that of their bucket
+
+    def __len__(self):
+        return len(self.keys)
+
+    def __getitem__(self, index: int) -> dict:
+        return {**self.cache.read(self.keys[index]), "index": int(index)}
+
+
+def _missing(cache: FeatureCache, missing: list, total: int) -> str:
+    """Why the cache cannot be used, and what to do."""
+    remedy = "run scripts/cache_features.py with the same --weights_path and the same flags of the data"
+    if len(cache):
+        return (
+            f"{cache.root} lacks {len(missing)} of {total} samples as they are now ({', '.join(missing[:3])}, ...): "
+            f"{remedy}; it encodes only what is missing."
+        )
+    others = [
+        ", ".join(f"{name} {other.get(name)!r} instead of {cache.recipe.get(name)!r}" for name in {**cache.recipe, **other}
+                  if name not in ("encoders", "dtype") and other.get(name) != cache.recipe.get(name)) or "other encoders"
+        for other in cache.other_recipes()
+    ]  # fmt: skip
+    found = f" (it has features made with {'; '.join(others)})" if others else ""
+    return f"{cache.root} has no features of these encoders for these images{found}: {remedy}."
+
+
+def open_cached(path, frozen: Frozen, images: ImageTextDataset, max_length) -> CachedFeatures:
+    """The features of `images` in the cache at `path`; ValueError if any is missing or was made otherwise."""
+    recipe = recipe_of_dataset(frozen, images, max_length)
+    caches = [FeatureCache(path, {**recipe, "dtype": dtype}) for dtype in DTYPES]
+    return CachedFeatures(next((cache for cache in caches if len(cache)), caches[0]), images)
+
+
+def stack(items: list) -> dict:
+    """Items -> the arrays of a batch."""
+    return {name: np.stack([item[name] for item in items]) for name in items[0]}

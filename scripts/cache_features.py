@@ -1,0 +1,67 @@
+#!/usr/bin/env python
+"""Run Stage C's frozen encoders once over a dataset, so that training needs neither CLIP nor EfficientNet."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import config  # noqa: E402
+from ldm.cli import run  # noqa: E402
+from ldm.runtime import prepare  # noqa: E402
+
+# As the trainer's
+DATA_FLAGS = (
+    "dataset_path", "resolution", "output_size", "crop", "aspect_buckets", "caption_key", "data_filter", "index_dir",
+    "skip_corrupt", "preservation_path",
+)  # fmt: skip
+
+
+def cache(args):
+    """Encode what the cache lacks."""
+    from ldm.data.feature_cache import FeatureCache
+    from ldm.features import check_cache_dtype, fill_cache, recipe_of_dataset
+    from ldm.frozen import open_release
+    from ldm.training.data import open_dataset
+    from ldm.training.prior import PriorDataArguments
+
+    check_cache_dtype(args.dtype, "--dtype")
+    flags = {name: getattr(args, name) for name in DATA_FLAGS}
+    data = PriorDataArguments(**flags, check_images=args.skip_corrupt, random_bucket=0.0)
+    frozen, _ = open_release(args.weights_path, "float32")
+    dataset = open_dataset(data)
+    recipe = recipe_of_dataset(frozen, dataset, args.model_max_length)
+    store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype})
+    encoded = fill_cache(frozen, dataset, store, args.model_max_length)
+    size = sum(path.stat().st_size for path in store.folder.iterdir())
+    print(
+        f"{store.folder}: {encoded} images encoded, {len(dataset) - encoded} were there already, {size / 1e6:.0f} MB. "
+        f"Train with --feature_cache {args.feature_cache}."
+    )
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    add = parser.add_argument
+    add("--dataset_path", required=True, help="image-text folder, metadata table or tars to train on")
+    add("--feature_cache", required=True, help="folder to write; only what it lacks is encoded")
+    add("--weights_path", default=config.WEIGHTS_PATH, help="release folder whose encoders run (default: %(default)s)")
+    add("--resolution", type=int, help="as the trainer's: training crop in pixels (default: 768)")
+    add("--output_size", type=int, help="as the trainer's: size that will be generated, instead of --resolution")
+    add("--crop", default="centre", help="as the trainer's, but not random: centre or smart (default: %(default)s)")
+    add("--aspect_buckets", action="store_true", help="as the trainer's, which then needs --random_bucket 0")
+    for name in ("caption_key", "data_filter"):
+        add(f"--{name}", default="", help="as the trainer's")
+    add("--index_dir", help="as the trainer's")
+    add("--preservation_path", help="as the trainer's: a second set, cached too")
+    add("--skip_corrupt", action="store_true", help="as the trainer's: leave out damaged images")
+    add("--model_max_length", type=int, help="as the trainer's: tokens per caption")
+    add("--dtype", default="float32", help="float32, exact, or float16, half the size (default: %(default)s)")
+    args = parser.parse_args(argv)
+    prepare()
+    return run(parser.prog, lambda: cache(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
