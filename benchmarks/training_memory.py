@@ -1,0 +1,201 @@
+#!/usr/bin/env python
+"""Peak memory of training the prior at any size, measured beside the forecast that the trainers print.
+
+python benchmarks/training_memory.py --width 512 --blocks 2 6 --batch 2 --recompute     one run in this process
+python benchmarks/training_memory.py --version 1B --recompute --optim adamw_mini        the full size, 24 x 24 latents
+python benchmarks/training_memory.py --sweep                                            a table of sizes, each in a process
+
+Weights are filled by rule, features are random, the Trainer is the project's own: its optimiser, average and checks take
+part. The frozen networks do not: features as from a cache.
+"""
+
+import argparse
+import gc
+import json
+import math
+import resource
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ldm.runtime import prepare  # noqa: E402
+
+TEXT, POOLED, IMAGE, TOKENS = 1280, 1280, 768, 77
+SWEEP = [
+    "--width 512 --blocks 2 6 --grid 16",
+    "--width 512 --blocks 2 6 --grid 16 --recompute",
+    "--width 512 --blocks 2 6 --grid 16 --batch 4 --recompute --optim adamw_mini",
+    "--width 384 --blocks 2 6 --grid 16 --batch 4",
+    "--width 512 --blocks 2 6 --grid 24 --batch 2 --recompute --ema",
+    "--width 768 --blocks 2 6 --grid 16 --recompute --optim adamw_mini",
+    "--width 768 --blocks 2 6 --grid 16 --batch 2 --method lora",
+    "--width 768 --blocks 3 9 --grid 16 --recompute --optim adamw_mini --save",
+    "--width 768 --blocks 3 9 --grid 16 --recompute --save",
+]
+
+
+def parse(argv):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--version", choices=("1B", "3.6B"), help="a released size instead of --width and --blocks")
+    parser.add_argument("--width", type=int, default=256, help="channels of both levels, a multiple of 64")
+    parser.add_argument("--blocks", type=int, nargs=2, default=(1, 2), help="units of the upper and the lower level")
+    parser.add_argument("--grid", type=int, default=24, help="side of the latents; 24 is a 768-pixel crop")
+    parser.add_argument("--batch", type=int, default=1)
+    parser.add_argument("--recompute", action="store_true")
+    parser.add_argument("--optim", default="adamw", choices=("adamw", "adamw_mini"))
+    parser.add_argument("--method", default="full", choices=("full", "lora"))
+    parser.add_argument("--ema", action="store_true", help="keep an average of the weights")
+    parser.add_argument("--save", action="store_true", help="write a checkpoint at the end, into a temporary folder")
+    parser.add_argument("--steps", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--sweep", action="store_true", help="run a table of settings, each in a process of its own")
+    return parser.parse_args(argv)
+
+
+def build_model(args):
+    """ModelC on cached features, its prior filled by rule one tensor at a time, without a release folder."""
+    import paddle
+
+    from ldm.model_c_cached import CachedModelC
+    from ldm.networks.variants import variant_config
+    from ldm.release import build_unfilled
+    from ldm.weights.convert import fill
+    from ldm.weights.rule import rule_tensor
+
+    class Prior(CachedModelC):
+        def __init__(self, config):
+            paddle.nn.Layer.__init__(self)
+            self.unet_config, self.unet = config, build_unfilled("stage_c", config)
+            for key, parameter in self.unet.state_dict().items():
+                fill(parameter, rule_tensor(key, parameter.shape), "float32")
+            self.empty = {"text_embeds": paddle.zeros([TOKENS, TEXT]), "pooled": paddle.zeros([1, POOLED])}
+
+    upper, lower = args.blocks
+    config = dict(c_cond=args.width, c_hidden=[args.width] * 2, nhead=[max(1, args.width // 64)] * 2,
+                  blocks=[[upper, lower], [lower, upper]])  # fmt: skip
+    return Prior(variant_config("stage_c", args.version) if args.version else config)
+
+
+class RandomFeatures:
+    """Rows as `scripts/cache_features.py` makes them, of random numbers."""
+
+    def __init__(self, grid: int, count: int):
+        self.grid, self.count, self.buckets = grid, count, None
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        import numpy as np
+
+        shapes = {"latents": (16, self.grid, self.grid), "text_embeds": (TOKENS, TEXT), "pooled": (1, POOLED)}
+        rng = np.random.default_rng(int(index))
+        features = {name: rng.standard_normal(shape, dtype=np.float32) for name, shape in shapes.items()}
+        return {**features, "image_embeds": rng.standard_normal((1, IMAGE), dtype=np.float32), "index": int(index)}
+
+
+def measure(args) -> dict:
+    """Train for a few steps; bytes forecast and measured, seconds per step. A tiny prior is trained first: what the
+    libraries take, whatever the size, is then taken, and not counted."""
+    prepare()
+    from ldm.training.memory_now import on_cpu
+
+    train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
+    gc.collect()
+    baseline = resident()
+    result = train(args)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return {**result, "process": peak - baseline if on_cpu() else None, "baseline": baseline}
+
+
+def train(args) -> dict:
+    """What `measure` tells of one training, but for the process."""
+    from ldm.networks.lora import DEFAULT_FILTERS
+    from ldm.training.arguments import parse_into
+    from ldm.training.cached import stack
+    from ldm.training.draws import PriorDraws
+    from ldm.training.memory_now import forget_peak, peak_allocated
+    from ldm.training.preflight_room import forecast_of
+    from ldm.training.preflight_step import arguments_of, first_batch
+    from ldm.training.task import Task
+    from ldm.training.trainer import CascadeTrainer
+
+    with tempfile.TemporaryDirectory() as folder:
+        flags = f"--do_train --output_dir {folder} --max_steps {args.steps} --logging_steps 1 --disable_tqdm True "
+        flags += f"--per_device_train_batch_size {args.batch} --optim {args.optim} --recompute {args.recompute} "
+        flags += "--save_strategy no --report_to none " + ("--ema_decay 0.99" if args.ema else "")
+        (options,) = parse_into((), flags.split())
+        model = build_model(args)
+        if args.method == "lora":
+            model.adapt(filters=DEFAULT_FILTERS, rank=4, alpha=1.0)
+        data = RandomFeatures(args.grid, 2 * args.batch)
+        trainer = CascadeTrainer(Task(model, data, stack, {}, PriorDraws(16, 0.05, 0.1)), args=options)
+        forecast, _ = forecast_of(trainer, arguments_of(trainer, first_batch(trainer, args.steps)))
+        if not args.save:
+            forecast = replace(forecast, saving=0)
+        forget_peak()
+        start = perf_counter()
+        trainer.train()
+        seconds = (perf_counter() - start) / args.steps
+        if args.save:
+            trainer._save_checkpoint(model)
+        return {
+            "parameters": sum(math.prod(p.shape) for p in model.unet.parameters()),
+            "forecast_tensors": forecast.tensors,
+            "forecast": forecast.peak,
+            "described": forecast.described(),
+            "tensors": peak_allocated(),
+            "seconds": seconds,
+        }
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def line(name: str, result: dict) -> str:
+    keys = ("forecast_tensors", "tensors", "forecast", "process")
+    forecast_tensors, tensors, forecast, process = ((result[key] or 0) / 2**30 for key in keys)
+    ratio = f"{forecast / process:.3f}" if process else "-"
+    return (
+        f"| {name} | {result['parameters'] / 1e6:.0f} M | {forecast_tensors:.2f} | {tensors:.2f} | "
+        f"{forecast_tensors / tensors:.3f} | {forecast:.2f} | {process:.2f} | {ratio} | {result['seconds']:.1f} |"
+    )
+
+
+HEAD = (
+    "| setting | prior | tensors, forecast GiB | measured | ratio | process, forecast GiB | measured | ratio | s per step |\n"
+    "|---|---|---|---|---|---|---|---|---|"
+)
+
+
+def main(argv=None) -> int:
+    args = parse(argv)
+    if args.sweep:
+        print(HEAD, flush=True)
+        for setting in SWEEP:
+            command = [sys.executable, __file__, *setting.split(), "--json"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            if done.returncode:
+                print(done.stderr[-2000:], file=sys.stderr)
+                return done.returncode
+            print(line(setting, json.loads(done.stdout.splitlines()[-1])), flush=True)
+        return 0
+    result = measure(args)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        print(f"Forecast: {result['described']}; the libraries' {result['baseline'] / 2**30:.2f} GiB come on top.")
+        print(HEAD)
+        print(line(" ".join(argv or sys.argv[1:]), result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""How much memory is in use and free at this moment, on whatever device computes."""
+
+from pathlib import Path
+
+import paddle
+import psutil
+from paddle.base import core
+
+CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, version 2
+
+
+def on_cpu() -> bool:
+    """Whether Paddle computes on a CPU."""
+    return paddle.get_device() == "cpu"
+
+
+def allocated() -> int:
+    """Bytes of all tensors of this process."""
+    if on_cpu():
+        return core.host_memory_stat_current_value("Allocated", 0)
+    return paddle.device.cuda.memory_allocated()
+
+
+def peak_allocated() -> int:
+    """The most bytes of tensors since `forget_peak`."""
+    if on_cpu():
+        return core.host_memory_stat_peak_value("Allocated", 0)
+    return paddle.device.cuda.max_memory_allocated()
+
+
+def forget_peak():
+    """Begin anew to look for the peak."""
+    if on_cpu():
+        core.host_memory_stat_reset_peak_value("Allocated", 0)
+    else:
+        paddle.device.cuda.reset_max_memory_allocated()
+
+
+def available() -> int:
+    """Bytes that this process could still take: of the GPU, or of the machine's memory and of its container's."""
+    if not on_cpu():
+        total = paddle.device.cuda.get_device_properties().total_memory
+        return total - paddle.device.cuda.memory_allocated()
+    return min([psutil.virtual_memory().available, *_container()])
+
+
+def _container() -> list[int]:
+    """What a container's limit leaves, if there is one."""
+    try:
+        limit = (CGROUP / "memory.max").read_text().strip()
+        used = int((CGROUP / "memory.current").read_text())
+        cached = dict(line.split() for line in (CGROUP / "memory.stat").read_text().splitlines())["inactive_file"]
+    except (OSError, ValueError, KeyError):
+        return []
+    return [] if limit == "max" else [int(limit) - used + int(cached)]

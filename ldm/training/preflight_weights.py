@@ -1,0 +1,64 @@
+"""Which weights a run starts from: file, network, version, precision, layout and a hash to compare by."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from ldm.hashing import sha256_of
+from ldm.release import network_config
+from ldm.training.checkpoint import check_adapter
+from ldm.training.preflight_report import Report
+from ldm.weights.convert import is_paddle_layout
+from ldm.weights.detect import TELLING_KEYS, detect_network, detect_version
+from ldm.weights.files import TensorFile
+
+CHEAP = 1 << 28  # bytes of a file that is hashed whole; of larger ones the header alone
+
+
+def check_weights(report: Report, task, checkpoint=None):
+    """The files that a model was read from, and the checkpoint that is continued: it must be of the same kind of run."""
+    for path in weight_files(task.model):
+        report.say("weights", identity(path))
+    if checkpoint is None:
+        return
+    report.say("resumes from", str(checkpoint))
+    try:
+        check_adapter(checkpoint, task.networks)
+    except ValueError as error:
+        remedy = (
+            "" if "--output_dir" in str(error) else " Choose another --output_dir, or the --method it was begun with."
+        )
+        report.problem(f"{error}{remedy}")
+
+
+def weight_files(model) -> list[Path]:
+    """The network that is trained, where it has a file of its own, and the encoder it is trained behind."""
+    files = [Path(model.unet_path)] if getattr(model, "unet_path", None) else []
+    release = getattr(getattr(model, "frozen", None), "release", None)
+    return files + ([release.file("effnet")] if release is not None else [])
+
+
+def identity(path) -> str:
+    """One line about a file of weights."""
+    path = Path(path)
+    with TensorFile(path) as file:
+        kind = detect_network(file)
+        version = detect_version(file, kind) if kind in TELLING_KEYS else None
+        count = sum(int(np.prod(shape)) for shape in file.shapes.values())
+        dtypes, layout = (
+            ", ".join(sorted(set(file.dtypes.values()))),
+            "Paddle" if is_paddle_layout(file) else "official",
+        )
+    network_config(path, kind)  # can be built at all
+    size = f"{kind} {version}" if version else kind
+    whole = path.stat().st_size <= CHEAP
+    digest = sha256_of(path) if whole else hashlib.sha256(_header(path)).hexdigest()
+    return f"{path}: {size}, {count:,} numbers, {dtypes}, {layout} layout, sha256{'' if whole else ' of its header'} {digest[:16]}"
+
+
+def _header(path) -> bytes:
+    """The header of a safetensors file: names, shapes, precision and metadata."""
+    with open(path, "rb") as file:
+        length = file.read(8)
+        return length + file.read(int.from_bytes(length, "little"))
