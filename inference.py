@@ -4,7 +4,6 @@
 import argparse
 import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -40,44 +39,53 @@ def parse(argv=None) -> argparse.Namespace:
         default=None,
         help="a fine-tuned prior (scripts/extract_unet_weights.py) instead of the release's",
     )
+    add("--lora", nargs="+", default=[], help="LoRA files of the prior, in the release's layout or that of other tools")
+    add("--lora_scale", nargs="+", type=float, default=[1.0], help="strength of every LoRA, or one for each")
     add("--output_dir", default=".", help="folder for the PNG files")
     add("--contact_sheet", action="store_true", help="also contact_sheet.png, all pictures side by side")
+    add(
+        "--write_captions",
+        action="store_true",
+        help="also result_0.txt, ...: a dataset, for instance for a trainer's --preservation_path",
+    )
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
     return parser.parse_args(argv)
 
 
-def read_captions(values) -> list[str]:
-    """Texts as they are; the lines of every .txt file that is named."""
-    captions = []
-    for value in values:
-        if not value.endswith(".txt"):
-            captions.append(value)
-            continue
-        if not Path(value).is_file():
-            raise FileNotFoundError(f"Caption file {value} does not exist.")
-        lines = [line.strip() for line in Path(value).read_text(encoding="utf-8").splitlines()]
-        if not any(lines):
-            raise ValueError(f"Caption file {value} is empty: write one caption a line.")
-        captions += [line for line in lines if line]
-    return captions
+def lora_scales(args) -> list[tuple[str, float]]:
+    """[(LoRA file, strength)]."""
+    files, scales = args.lora, args.lora_scale
+    if not files and scales != [1.0]:
+        raise ValueError("--lora_scale is for --lora: name the file.")
+    if len(scales) not in (1, len(files)):
+        raise ValueError(
+            f"--lora_scale has {len(scales)} values for {len(files)} LoRA files: give one, or one for each."
+        )
+    return list(zip(files, scales if len(scales) == len(files) else scales * len(files)))
 
 
 def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
+    from ldm.atomic import atomic_path
+    from ldm.captions import read_captions
     from ldm.demo import weights_folder
     from ldm.images import check_writable, contact_sheet, save_png
     from ldm.pipeline import GenerationSettings, StableCascade, native_size
 
+    if args.write_captions and args.contact_sheet:
+        raise ValueError("--write_captions makes a dataset, in which --contact_sheet has no caption: leave one out.")
     captions = read_captions(args.caption)
     names = ("seed", "steps", "cfg", "decoder_steps", "decoder_cfg")
     settings = GenerationSettings(**{name: getattr(args, name) for name in names})
     settings.check(args.batch_size)
-    folder, weights = check_writable(args.output_dir), weights_folder(args.weights)
-    native = native_size(weights, prior_path=args.prior_weights)
+    loras, folder, weights = lora_scales(args), check_writable(args.output_dir), weights_folder(args.weights)
+    native = native_size(weights, prior_path=args.prior_weights, lora_path=loras[-1][0] if loras else None)
     height, width = (native if side is None else side for side in (args.height, args.width))
     settings = replace(settings, height=height, width=width)
     settings.check(args.batch_size)
     cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights)
+    for path, scale in loras:
+        cascade.load_lora(path, scale)
     print(cascade.describe())
 
     pictures = []
@@ -86,6 +94,9 @@ def generate(args):
             path = folder / f"result_{len(pictures)}.png"
             record = {"caption": caption, **settings.as_dict(), "seed": args.seed + offset, **cascade.identity()}
             save_png(path, pixels, record)
+            if args.write_captions:
+                with atomic_path(path.with_suffix(".txt")) as temporary:
+                    temporary.write_text(f"{caption}\n", encoding="utf-8")
             print(f"{path}: {caption}", flush=True)
             pictures.append(pixels)
     if args.contact_sheet:

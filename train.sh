@@ -1,6 +1,6 @@
 #!/bin/sh
 # Fine-tune the prior (Stage C) on captioned images. Every value can be set from the environment, every flag overridden
-# by "$@":   DATASET=my_photos STEPS=2000 sh train.sh --fp16 True --fp16_opt_level O2
+# by "$@":   DATASET=my_photos OUTPUT_SIZE=1024 STEPS=2000 sh train.sh --fp16 True --fp16_opt_level O2
 # Several GPUs: LAUNCH="python -m paddle.distributed.launch --gpus 0,1,2,3" sh train.sh
 # Without official weights in models/ it teaches the bundled demo model, where there is one, what a house is.
 set -eu
@@ -10,7 +10,8 @@ cd "$(dirname "$0")"
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
 
 if [ -z "${WEIGHTS:-}" ] && [ ! -d models ] && [ -f assets/demo/README.md ]; then
-    : "${DATASET:=assets/houses}" "${RESOLUTION:=192}" "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
+    case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=256}" ;; esac
+    : "${DATASET:=assets/houses}" "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
 fi
 
 ${LAUNCH:-python} train_stage_c_trainer.py \
@@ -19,7 +20,7 @@ ${LAUNCH:-python} train_stage_c_trainer.py \
     --model_version "${VERSION:-1B}" \
     --dataset_path "${DATASET:-dataset/photos}" \
     --output_dir "${OUTPUT:-output}" \
-    --resolution "${RESOLUTION:-768}" \
+    ${RESOLUTION:+--resolution "$RESOLUTION"} ${OUTPUT_SIZE:+--output_size "$OUTPUT_SIZE"} \
     --per_device_train_batch_size "${BATCH_SIZE:-1}" \
     --gradient_accumulation_steps "${ACCUMULATION:-1}" \
     --learning_rate "${LEARNING_RATE:-1e-4}" \

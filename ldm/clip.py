@@ -3,10 +3,13 @@
 Notation: B images or captions, L tokens, S the side of an image. Reading their folders is `ldm.clip_folder`'s.
 """
 
+from contextlib import nullcontext
+
 import numpy as np
 import paddle
 
 from ldm.clip_folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.learned_tokens import LearnedTokens, parse_spec
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, not ImageNet's
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -29,6 +32,8 @@ class TextEncoder:
         self.vocab_size = config.vocab_size
         self.max_length = min(config.max_position_embeddings, int(tokenizer.model_max_length))
         self.dtype = model.text_projection.dtype
+        self.first_new_token = len(tokenizer)
+        self.learned = None  # LearnedTokens in training, for whose sake gradients pass through the tower
 
     @classmethod
     def from_folder(cls, text_encoder_dir, tokenizer_dir, dtype="float32"):
@@ -71,7 +76,8 @@ class TextEncoder:
         """
         ids, mask = self._checked_tokens(input_ids, attention_mask)
         # A trainer's autocast must not change what a frozen encoder returns.
-        with paddle.no_grad(), paddle.amp.auto_cast(enable=False):
+        gradients = nullcontext() if self.learned is not None else paddle.no_grad()
+        with gradients, paddle.amp.auto_cast(enable=False):
             out = self.model(
                 input_ids=paddle.to_tensor(ids),
                 attention_mask=paddle.to_tensor(mask),
@@ -80,9 +86,79 @@ class TextEncoder:
             )
             return out.hidden_states[-1], out.text_embeds.unsqueeze(1)
 
+    @paddle.no_grad()
     def encode(self, captions):
-        """Captions -> (text_embeds, pooled_text_embeds), see `__call__`, at the full length."""
+        """Captions -> (text_embeds, pooled_text_embeds), see `__call__`, at the full length and without gradients."""
         return self(*self.tokenize(captions))
+
+    # Learned tokens ---------------------------------------------------------------------------------------------
+
+    def learn_tokens(self, specs) -> LearnedTokens:
+        """Let the tokens that `specs` describe (see `ldm.learned_tokens`) be trained; new ones are added."""
+        if self.learned is not None:
+            raise ValueError("This text encoder is already learning tokens.")
+        ids, _ = self._add_tokens(specs)
+        self.learned = LearnedTokens(ids, self.vocab_size, self.width)
+        self.model.get_input_embeddings().register_forward_post_hook(self.learned.add_to_output)
+        return self.learned
+
+    @paddle.no_grad()
+    def merge_tokens(self, indices, embeddings, specs=(), scale=1.0):
+        """Add learned `embeddings` (n, width), times `scale`, to the rows `indices` (n,), and the new tokens of `specs`.
+
+        Indices from the size of the vocabulary on count the new tokens. ValueError where they do not fit.
+        """
+        new = len({int(index) for index in indices if index >= self.first_new_token})
+        described = [spec for spec in specs if parse_spec(spec).name is not None]
+        if embeddings.shape[1] != self.width or max(indices, default=0) >= self.first_new_token + len(described):
+            raise ValueError(
+                f"The file's learned tokens, {len(indices)} of width {embeddings.shape[1]} of which {new} are new and "
+                f"{len(described)} of these described, do not fit this text encoder ({self.first_new_token} tokens of "
+                f"width {self.width}): take the encoder they were trained with, and describe new tokens with "
+                "scripts/convert_lora.py --tokens [name]:regex, in the order of training."
+            )
+        _, added = self._add_tokens(specs)
+        rows = [int(i) if i < self.first_new_token else added[int(i) - self.first_new_token] for i in indices]
+        weight = self.model.get_input_embeddings().weight
+        change = np.zeros(weight.shape, np.float32)
+        np.add.at(change, rows, np.asarray(embeddings, np.float32) * scale)
+        weight.set_value((weight.astype("float32") + paddle.to_tensor(change)).astype(weight.dtype))
+
+    @paddle.no_grad()
+    def _add_tokens(self, specs) -> tuple[list, list]:
+        """Ids of all tokens that `specs` describe, sorted, and of the new ones in their order. Files stay as they are."""
+        specs, vocabulary = [parse_spec(text) for text in specs], self.tokenizer.get_vocab()
+        old = {token: index for token, index in vocabulary.items() if index < self.first_new_token}
+        found = [spec.find(old) for spec in specs]
+        names = [spec.name for spec in specs if spec.name is not None]
+        taken = [name for name in names if name in vocabulary or names.count(name) > 1]
+        if taken:
+            raise ValueError(f"The token {taken[0]} exists already: give every new token a name of its own.")
+        embedding, added, selected = self.model.get_input_embeddings(), [], set()
+        rows = {}  # new id -> its first embedding
+        for spec, ids in zip(specs, found):
+            if spec.name is None:
+                selected |= set(ids)
+                continue
+            self.tokenizer.add_tokens([spec.name])
+            added.append(int(self.tokenizer.convert_tokens_to_ids(spec.name)))
+            rows[added[-1]] = embedding.weight[ids].mean(axis=0)
+        if rows:
+            self._resize_embedding(embedding, rows)
+        return sorted(selected | set(added)), added
+
+    def _resize_embedding(self, old, rows: dict):
+        """Give the token embedding the rows {id: (width,)}."""
+        self.vocab_size = max(self.vocab_size, *(index + 1 for index in rows))
+        table = np.zeros((self.vocab_size, self.width), np.float32)
+        table[: old.weight.shape[0]] = old.weight.astype("float32").numpy()
+        for index, row in rows.items():
+            table[index] = row.astype("float32").numpy()
+        new = paddle.nn.Embedding(self.vocab_size, self.width)
+        new.to(dtype=old.weight.dtype)
+        new.weight.set_value(paddle.to_tensor(table).astype(old.weight.dtype))
+        new.weight.stop_gradient = True
+        self.model.set_input_embeddings(new)
 
     def _checked_tokens(self, input_ids, attention_mask):
         ids, mask = (np.asarray(x.numpy() if isinstance(x, paddle.Tensor) else x) for x in (input_ids, attention_mask))

@@ -23,6 +23,7 @@ class Frozen:
         self._text, self._image, self._tokenizer = (
             release.folder / name for name in (text_encoder, image_encoder, tokenizer)
         )
+        self.folders = {path.name: path for path in (self._text, self._image, self._tokenizer)}
 
     def _load(self, kind: str) -> paddle.nn.Layer:
         network = self.release.load(kind)

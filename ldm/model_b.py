@@ -1,5 +1,7 @@
 """ModelB: the decoder with what surrounds it. The prior's latents -> finished images, images -> loss for training."""
 
+from typing import Optional
+
 import paddle
 
 from ldm.conditions import decoder_conditions, decoder_unconditional, training_latents, training_text
@@ -11,7 +13,7 @@ from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
 from ldm.precision import float32_region
-from ldm.sizes import centre_crop, check_size, decoder_grid, image_size_of_grid
+from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.stage import CascadeStage, EncoderOwner
 
 
@@ -19,6 +21,8 @@ class ModelB(EncoderOwner, CascadeStage):
     """Stage B, called the decoder, and Stage A behind it. version: "700M" or "3B"; else as CascadeStage."""
 
     kind = "stage_b"
+    loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
+    objective: Optional[Objective] = None  # of the last training batch
     encoder_resample = "nearest"  # how training makes the encoder's image smaller; or "area"
 
     @paddle.no_grad()
@@ -34,20 +38,39 @@ class ModelB(EncoderOwner, CascadeStage):
             return self.frozen.stage_a.decode(latents.astype("float32"))
 
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
-        """The release's loss on Stage A latents: P2-weighted squared error of the predicted noise."""
-        return noise_prediction_objective(self.unet, latents, conditions, t, epsilon, p2_weight)
+        """The release's loss on Stage A latents: weighted squared error of the predicted noise; kept in `objective`."""
+        objective = noise_prediction_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
+        self.objective = objective.detached()
+        return objective
 
-    def forward(self, images, input_ids, attention_mask, caption_dropped, encoder_dropped, encoder_noise, t, epsilon):
+    def forward(
+        self,
+        images,
+        input_ids,
+        attention_mask,
+        caption_dropped,
+        encoder_dropped,
+        encoder_noise,
+        t,
+        epsilon,
+        corners=None,
+    ):
         """One training batch -> the loss (), float32, to be differentiated.
 
         images (B, 3, S, S) in [0, 1], S divisible by 8; input_ids, attention_mask (B, L); caption_dropped,
         encoder_dropped (B,) bool; t (B,); epsilon like the latents (B, 4, S / 4, S / 4). encoder_noise (B, 16, h, w)
         is added to the encoder's latents and says by its size at which scale the encoder sees the images.
+        corners (B, 2): train on the squares with these top left corners, in pixels; their side is 4 times epsilon's.
+        The encoder sees the whole images, and the squares must hold whole cells of its latents.
         """
-        latents = self.encode(images)
         with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
             _, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
             latent_c = training_latents(self.encoder, images, encoder_dropped, encoder_noise, self.encoder_resample)
+        if corners is not None:
+            side, cells, crop = images.shape[2], latent_c.shape[2], AUTOENCODER_FACTOR * epsilon.shape[2]
+            latent_c = cut_squares(latent_c, corners * cells // side, crop * cells // side)
+            images = cut_squares(images, corners, crop)
+        latents = self.encode(images)
         return self.training_loss(latents, decoder_conditions(pooled, latent_c), t, epsilon).loss
 
     def sample(
@@ -82,3 +105,10 @@ class ModelB(EncoderOwner, CascadeStage):
             latent_c, captions, height, width, cfg, image_seeds(seed, batch_size), steps, progress=progress
         )
         return to_uint8(centre_crop(self.decode(latents), height, width)), latents
+
+
+def cut_squares(x, corners, side: int):
+    """x (B, C, H, W) -> (B, C, side, side), sample i from (top, left) = corners[i] on; corners (B, 2)."""
+    return paddle.stack(
+        [x[i, :, top : top + side, left : left + side] for i, (top, left) in enumerate(corners.tolist())]
+    )

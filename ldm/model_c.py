@@ -1,7 +1,10 @@
 """ModelC: the prior with what surrounds it. Captions -> latents for generation, images -> loss for training."""
 
+from typing import Optional
+
 import paddle
 
+from ldm.adapter import AdapterOwner
 from ldm.conditions import (
     assemble_prior_conditions,
     encode_images,
@@ -21,10 +24,12 @@ from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
 
 
-class ModelC(CascadeStage):
+class ModelC(AdapterOwner, CascadeStage):
     """Stage C, called the prior. version: "1B" or "3.6B"; the other arguments are CascadeStage's."""
 
     kind = "stage_c"
+    loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
+    objective: Optional[Objective] = None  # of the last training batch
 
     def conditions(self, captions: list, image_embeds=None) -> dict:
         """B captions and optional CLIP image embeddings (B, N, c) -> the UNet's conditions."""
@@ -44,8 +49,10 @@ class ModelC(CascadeStage):
     # Training ---------------------------------------------------------------------------------------------------
 
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
-        """The release's loss: P2-weighted squared error of the predicted noise. t (B,) in [0.001, 1]."""
-        return noise_prediction_objective(self.unet, latents, conditions, t, epsilon, p2_weight)
+        """The release's loss: weighted squared error of the predicted noise; kept in `objective`. t (B,) in [0.001, 1]."""
+        objective = noise_prediction_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
+        self.objective = objective.detached()
+        return objective
 
     def forward(self, images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used, t, epsilon):
         """One training batch -> the loss (), float32, to be differentiated.

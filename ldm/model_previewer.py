@@ -17,7 +17,9 @@ class ModelPreviewer(EncoderOwner, nn.Layer):
 
     With `train_encoder` the two are a small plain autoencoder: the quickest way to latents that mean something.
 
-    noise: standard deviation of what is added to the latents, so that it also shows those of an untrained prior.
+    noise: standard deviation of what is added to the latents, in units of each channel's own in the batch (an encoder
+    that is trained along cannot escape it by larger latents): latents of a prior, which errs, are shown as well, and
+    the encoder learns a code in which small errors are small in the picture.
     """
 
     def __init__(self, weights_path, noise: float = 0.0):
@@ -36,7 +38,8 @@ class ModelPreviewer(EncoderOwner, nn.Layer):
         """images (B, 3, S, S) in [0, 1], latent_noise (B, 16, S / 32, S / 32) standard normal -> loss ()."""
         latents = self.encode(images)
         target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
-        return F.mse_loss(self.previewer(latents + self.noise * latent_noise), target)
+        deviation = latents.detach().std(axis=[0, 2, 3], keepdim=True)
+        return F.mse_loss(self.previewer(latents + self.noise * deviation * latent_noise), target)
 
     @paddle.no_grad()
     def preview(self, images):

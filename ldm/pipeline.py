@@ -37,10 +37,11 @@ class GenerationSettings:
         return asdict(self)
 
 
-def native_size(release_folder, prior_version=None, prior_path=None) -> int:
-    """The image size in pixels that a prior was trained for: the sensible default. Reads a file's header only."""
+def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:
+    """The image size in pixels that a prior, or its LoRA, was trained for: the sensible default. Reads headers only."""
     version = prior_version or config.model_c_version
-    return output_size(prior_path or Release(release_folder).file("stage_c", version))
+    size = output_size(prior_path or Release(release_folder).file("stage_c", version))
+    return output_size(lora_path, size) if lora_path else size
 
 
 class StableCascade:
@@ -54,17 +55,31 @@ class StableCascade:
         self.prior = ModelC(weights_path, prior_version, dtype, unet_path=prior_path, frozen=frozen)
         self.decoder = ModelB(weights_path, decoder_version, dtype, frozen=frozen)
 
+    def load_lora(self, path, scale: float = 1.0):
+        """Merge a LoRA of the prior, times `scale`, and its learned tokens, which the decoder's captions know then too.
+
+        Several may be loaded after one another. ValueError, naming every key, for a LoRA of a prior of another size.
+        """
+        self.prior.load_lora(path, scale)
+
+    def unload_loras(self):
+        """Prior and text tower as their files have them."""
+        self.prior.unload_loras()
+
     def identity(self) -> dict:
         """Which weights and precision made an image, for its metadata."""
         dtype = str(self.prior.unet.dtype).rsplit(".", 1)[-1]
-        return {"prior": str(self.prior.unet_path), "decoder": str(self.decoder.unet_path), "dtype": dtype}
+        loras = {"lora": [f"{path} x {scale:g}" for path, scale in self.prior.loaded_loras]}
+        files = {"prior": str(self.prior.unet_path), "decoder": str(self.decoder.unet_path)}
+        return {**files, **(loras if loras["lora"] else {}), "dtype": dtype}
 
     def describe(self) -> str:
         """One line for people: the networks in use."""
         sizes = [sum(math.prod(p.shape) for p in stage.unet.parameters()) for stage in (self.prior, self.decoder)]
         identity = self.identity()
+        loras = "".join(f" with LoRA {lora}" for lora in identity.get("lora", []))
         return (
-            f"prior {identity['prior']} ({sizes[0] / 1e6:,.1f}M), decoder {identity['decoder']} ({sizes[1] / 1e6:,.1f}M), "
+            f"prior {identity['prior']} ({sizes[0] / 1e6:,.1f}M){loras}, decoder {identity['decoder']} ({sizes[1] / 1e6:,.1f}M), "
             f"{identity['dtype']}"
         )
 

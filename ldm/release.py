@@ -46,7 +46,7 @@ def network_config(path, kind: str, version=None) -> dict:
     with TensorFile(path) as file:
         found = detect_network(file)
         if found != kind:
-            raise ValueError(f"{path} holds {found}, not {kind}.")
+            raise ValueError(f"{path} holds {found}, not {kind}: give the file of a {kind}.")
         stored = stored_config(file)
         if stored is not None or kind in SINGLE_SIZE:
             return stored or {}
@@ -60,10 +60,10 @@ def network_config(path, kind: str, version=None) -> dict:
     return variant_config(kind, detected)
 
 
-def output_size(path) -> int:
-    """The image size in pixels that the prior in `path` was last trained for; official files say nothing: 1024."""
+def output_size(path, default: int = RELEASED_OUTPUT_SIZE) -> int:
+    """The image size in pixels that the prior in `path` was last trained for; official files say nothing: `default`."""
     with TensorFile(path) as file:
-        stored = file.metadata.get(OUTPUT_SIZE_KEY, str(RELEASED_OUTPUT_SIZE))
+        stored = file.metadata.get(OUTPUT_SIZE_KEY, str(default))
     if not stored.isdigit():
         raise ValueError(f"{path}: the metadata's {OUTPUT_SIZE_KEY!r} is {stored!r}, not a number of pixels.")
     return int(stored)

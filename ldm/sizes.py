@@ -37,6 +37,11 @@ def output_size_of_training(resolution: int) -> int:
     return int(resolution * PRIOR_FACTOR / TRAINING_FACTOR)  # rounded up it would need one cell more than was trained
 
 
+def training_size_of_output(output_size: int) -> int:
+    """Pixels of the training crops for images of `output_size`: x 0.75, and exactly the grid that generation uses."""
+    return TRAINING_FACTOR * ceil(output_size / PRIOR_FACTOR)
+
+
 def centre_crop(images, height: int, width: int):
     """(B, C, H, W) -> (B, C, height, width), taken from the middle."""
     top, left = (images.shape[2] - height) // 2, (images.shape[3] - width) // 2

@@ -48,8 +48,8 @@ class CascadeStage(nn.Layer):
         self.unet = load_network(self.unet_path, self.kind, version, dtype, self.unet_config)
 
     def evaluating(self):
-        """The UNet in evaluation mode, put back into its own mode afterwards."""
-        return evaluating(self.unet)
+        """The UNet, and what is trained along, in evaluation mode, put back into its own mode afterwards."""
+        return evaluating(self)
 
 
 @contextmanager

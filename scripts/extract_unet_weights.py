@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Take the fine-tuned prior out of a Trainer's checkpoint, as a file that inference.py --prior_weights loads."""
+"""Take the fine-tuned prior, or its LoRA, out of a Trainer's checkpoint, as a file that inference.py loads."""
 
 import argparse
 import sys
@@ -26,11 +26,17 @@ def source_and_target(checkpoint_path: str, model_file: str):
 
 def extract(args):
     """Extract what the options name and say how to use it."""
-    from ldm.training.checkpoint import extract_unet
+    from ldm.training.checkpoint import extract_lora, extract_unet
 
     source, target = source_and_target(args.checkpoint_path, args.model_file)
-    read = extract_unet(source, target, args.dtype, args.save_ema)
-    print(f"{read} -> {target} ({args.dtype}). Use it: python inference.py --prior_weights {target}")
+    if args.lora:
+        if args.base:
+            raise ValueError("--base is for the merged prior: with --lora it is not read.")
+        read = extract_lora(source, target, args.dtype, args.save_ema, args.lora)
+    else:
+        read = extract_unet(source, target, args.dtype, args.save_ema, args.base)
+    use = "--lora" if args.lora else "--prior_weights"
+    print(f"{read} -> {target} ({args.dtype}). Use it: python inference.py {use} {target}")
 
 
 def main(argv=None) -> int:
@@ -44,6 +50,14 @@ def main(argv=None) -> int:
     add("--model_file", required=True, help="file to write, NAME.safetensors")
     add("--dtype", default="float32", choices=("float32", "float16", "bfloat16"), help="(default: %(default)s)")
     add("--save_ema", action="store_true", help="the averaged weights (of a run with --ema_decay) instead of the last")
+    add(
+        "--lora",
+        nargs="?",
+        const="positional",
+        choices=("positional", "named"),
+        help="the LoRA and learned tokens alone, in the release's layout or, named, in that of other tools",
+    )
+    add("--base", help="the prior that a LoRA was trained on, where it has moved; else its LoRA is merged into that")
     args = parser.parse_args(argv)
     prepare()
     return run(parser.prog, lambda: extract(args))

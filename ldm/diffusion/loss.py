@@ -1,4 +1,4 @@
-"""The training loss of both stages and its weights over noise levels (P2: arXiv:2204.00227; release)."""
+"""The training loss of both stages and its weights over noise levels (P2: arXiv:2204.00227, min-SNR: arXiv:2303.09556)."""
 
 import numpy as np
 import paddle
@@ -18,6 +18,19 @@ def p2_weight(log_snr, shift: float = 1.0):
     `shift` evaluates it at log_snr + 2 ln(shift).
     """
     return 1 / (1 + (log_snr + 2 * np.log(shift)).exp())
+
+
+def min_snr_weight(log_snr, gamma: float = 5.0):
+    """min(SNR, gamma) / SNR, for a model that predicts noise: low noise levels, which teach little, count less.
+
+    log_snr of any shape.
+    """
+    return (np.log(gamma) - log_snr).clip(max=0.0).exp()
+
+
+def uniform_weight(log_snr):
+    """1 at every noise level. log_snr of any shape."""
+    return paddle.ones_like(log_snr)
 
 
 class AdaptiveWeight:

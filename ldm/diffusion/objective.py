@@ -17,6 +17,10 @@ class Objective:
     per_sample: paddle.Tensor  # (B,) unweighted mean squared errors
     log_snr: paddle.Tensor  # (B,) the noise levels they were taken at
 
+    def detached(self):
+        """The same numbers without what they were computed from."""
+        return Objective(self.loss.detach(), self.per_sample.detach(), self.log_snr.detach())
+
 
 def noise_prediction_objective(model, x0, conditions: dict, t, epsilon, weight, schedule=CosineSchedule()):
     """Noise x0 (B, C, H, W) with epsilon to times t (B,), let `model` predict epsilon, weigh the squared error.

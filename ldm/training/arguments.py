@@ -1,31 +1,115 @@
 """Command lines of the trainers: what PaddleNLP's TrainingArguments lacks, and refusals of what it would ignore."""
 
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from typing import ClassVar, Optional
 
 import paddle
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
+from ldm.data.crops import check_crop
 from ldm.release import check_device_dtype
+from ldm.sizes import MINIMUM
 
 
 @dataclass
 class DataArguments:
     """What is trained on. A trainer's own subclass sets the default resolution and what it must divide by."""
 
+    default_resolution: ClassVar[int] = 256
+
     dataset_path: str = field(
-        default="dataset/photos", metadata={"help": "image-text folder: NAME.jpg beside NAME.txt"}
+        default="dataset/photos",
+        metadata={
+            "help": "folder of NAME.jpg beside NAME.txt, or with a metadata.jsonl or .csv (file_name, text); or webdataset "
+            "tars: paths, 'globs/*.tar' and {000..123} braces, separated by commas"
+        },
     )
-    resolution: int = field(default=256, metadata={"help": "side of the training images in pixels"})
+    output_size: Optional[int] = field(
+        default=None, metadata={"help": "size of the images that will be generated; --resolution follows from it"}
+    )
+    resolution: Optional[int] = field(default=None, metadata={"help": "side of the training images in pixels"})
     check_images: bool = field(
         default=True, metadata={"help": "read every image before training, so that a damaged one is found at once"}
     )
+    skip_corrupt: bool = field(
+        default=False, metadata={"help": "leave out what --check_images finds damaged, and say what that is"}
+    )
+    caption_key: str = field(
+        default="", metadata={"help": "column of metadata.jsonl or .csv, or key of the tars' .json, with the captions"}
+    )
+    data_filter: str = field(
+        default="",
+        metadata={"help": "train on samples whose metadata say yes: \"width >= 512 and 'nude' not in tags\""},
+    )
+    index_dir: Optional[str] = field(
+        default=None, metadata={"help": "keep the index of tars and the image sizes here; default: beside the data"}
+    )
+    aspect_buckets: bool = field(
+        default=False, metadata={"help": "keep the images' shapes: batches of one aspect ratio each, as in the release"}
+    )
+    random_bucket: float = field(
+        default=0.05, metadata={"help": "share of samples that --aspect_buckets cuts to a ratio drawn at random"}
+    )
+    crop: str = field(
+        default="centre", metadata={"help": "what is kept of an image: centre, random, or smart (detail)"}
+    )
+    flip: bool = field(default=False, metadata={"help": "mirror every other image at random"})
+    preservation_path: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "a second captioned set mixed in, so that a small one does not make the model forget the rest: its own "
+            "pictures, as 'inference.py --caption CAPTIONS.txt --batch_size 4 --write_captions --output_dir FOLDER' "
+            "writes them; --caption_key and --data_filter are not for it"
+        },
+    )
+    preservation_share: float = field(
+        default=0.5, metadata={"help": "share of the samples that come from --preservation_path, spread evenly"}
+    )
 
     def check_resolution(self, multiple: int, smallest: int, note: str = ""):
-        """ValueError unless `resolution` suits the network."""
+        """Derive `resolution` from --output_size or the default; ValueError unless it suits the network."""
+        flag, value = "--resolution", self.resolution
+        if self.output_size is not None:
+            flag, value = "--output_size", self.output_size
+            if value < MINIMUM:
+                raise ValueError(f"--output_size {value} is below the minimum of {MINIMUM} pixels.")
+            derived = self.pixels_of_output(value)
+            if self.resolution not in (None, derived):
+                raise ValueError(
+                    f"--output_size {value} is trained at {derived} pixels, but --resolution says {self.resolution}: "
+                    "leave one of them out."
+                )
+            self.resolution = derived
+        elif self.resolution is None:
+            self.resolution = value = self.default_resolution
         if self.resolution < smallest or self.resolution % multiple:
+            raise ValueError(f"{flag} {value}: must be a multiple of {multiple}, at least {smallest}{note}.")
+
+    def pixels_of_output(self, output_size: int) -> int:
+        """Side of the training images for what is generated at `output_size`."""
+        return output_size
+
+    def described_sizes(self) -> str:
+        """The sizes in words: what is trained, and what it is for."""
+        return f"training pixels {self.resolution}, the size of the images themselves"
+
+    def check_views(self):
+        """ValueError for flags of the data that contradict each other."""
+        check_crop(self.crop)
+        check_shares(self, "random_bucket")
+        if self.preservation_path and not 0.001 <= self.preservation_share <= 0.999:
             raise ValueError(
-                f"--resolution {self.resolution}: must be a multiple of {multiple}, at least {smallest}{note}."
+                f"--preservation_share must be between 0.001 and 0.999, got {self.preservation_share}: leave "
+                "--preservation_path out, or train on it as --dataset_path."
             )
+        if not self.preservation_path and self.preservation_share != 0.5:
+            raise ValueError("--preservation_share is for --preservation_path: name the folder.")
+        if self.skip_corrupt and not self.check_images:
+            raise ValueError("--skip_corrupt leaves out what --check_images finds: do not switch that off.")
+        if not self.resolution and (self.aspect_buckets or self.output_size):
+            flag = "--aspect_buckets" if self.aspect_buckets else "--output_size"
+            raise ValueError(f"{flag}: leave it out, this trainer's images have the size that its network takes.")
 
 
 @dataclass
@@ -43,6 +127,24 @@ class CascadeTrainingArguments(TrainingArguments):
     )
     ema_decay: float = field(
         default=0.0, metadata={"help": "keep a running average of the weights, for instance 0.999; 0: none"}
+    )
+    loss_weight: str = field(
+        default="p2",
+        metadata={"help": "over noise levels: p2, adaptive (the release's for all of the 3.6B), min_snr or none"},
+    )
+    min_snr_gamma: float = field(default=5.0, metadata={"help": "the signal-to-noise ratio at which min_snr cuts"})
+    on_non_finite: str = field(
+        default="stop", metadata={"help": "at a loss or gradient that is no number: stop, or skip the step"}
+    )
+    dry_run: bool = field(
+        default=False,
+        metadata={
+            "help": "check data, weights, disk and memory and try one step; nothing is changed, the output folder not touched"
+        },
+    )
+    preflight: bool = field(default=True, metadata={"help": "the same checks before training, in short"})
+    replay_bad_batch: Optional[str] = field(
+        default=None, metadata={"help": "run a batch saved in bad_batches/ once instead of training; its .json file"}
     )
 
     batch_norm_momentum: float = field(
@@ -76,6 +178,16 @@ class CascadeTrainingArguments(TrainingArguments):
             raise ValueError(f"--batch_norm_momentum must be in [0, 1), got {self.batch_norm_momentum}.")
         if not 0 <= self.ema_decay < 1:
             raise ValueError(f"--ema_decay must be in [0, 1), got {self.ema_decay}.")
+        check_one_of(self, "optim", "adamw", "adamw_mini")
+        check_one_of(self, "loss_weight", "p2", "adaptive", "min_snr", "none")
+        check_one_of(self, "on_non_finite", "stop", "skip")
+        if self.min_snr_gamma <= 0:
+            raise ValueError(f"--min_snr_gamma must be above 0, got {self.min_snr_gamma}.")
+        if self.dry_run and (self.replay_bad_batch or not self.preflight):
+            other = "--replay_bad_batch" if self.replay_bad_batch else "--preflight False"
+            raise ValueError(f"--dry_run True is the checks alone, {other} something else: leave one of them out.")
+        if self.use_async_save:
+            raise ValueError("--use_async_save would write on when the checkpoint counts as whole: leave it out.")
         if self.do_eval or self.do_predict:
             raise ValueError(
                 "--do_eval and --do_predict are not part of this script: look at the logged pictures instead."
@@ -89,6 +201,12 @@ def check_at_least_one(arguments, *names):
             raise ValueError(f"--{name} must be at least 1, got {getattr(arguments, name)}.")
 
 
+def check_one_of(arguments, name, *choices):
+    """ValueError for a value that is none of the choices."""
+    if getattr(arguments, name) not in choices:
+        raise ValueError(f"--{name} must be one of {', '.join(choices)}, got {getattr(arguments, name)!r}.")
+
+
 def check_shares(arguments, *names):
     """ValueError for a probability outside [0, 1]."""
     for name in names:
@@ -98,11 +216,23 @@ def check_shares(arguments, *names):
 
 def parse_into(groups, argv=None):
     """Command line -> one object per dataclass of `groups` and CascadeTrainingArguments; ValueError for what is refused."""
-    *parsed, training = PdArgumentParser((*groups, CascadeTrainingArguments)).parse_args_into_dataclasses(argv)
+    parser = PdArgumentParser((*groups, CascadeTrainingArguments), allow_abbrev=False)  # --learning_rat is a mistake
+    *parsed, training, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        raise ValueError(_unknown_flags(unknown, parser))
     check_device_dtype("float32")
     if not training.do_train:
         raise ValueError("Nothing to do: add --do_train.")
     return (*parsed, training)
+
+
+def _unknown_flags(unknown: list, parser) -> str:
+    """What is said of arguments that are no flags: the known ones they look like."""
+    known = [flag for action in parser._actions for flag in action.option_strings]
+    flags = [text for text in unknown if text.startswith("--")] or unknown
+    similar = sorted({match for flag in flags for match in get_close_matches(flag, known, n=1)})
+    meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
+    return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."
 
 
 def resolved(*argument_groups) -> dict:

@@ -1,17 +1,17 @@
 """Training Stage A, the VQ autoencoder: its command line and its task."""
 
 from dataclasses import dataclass, field
-from functools import partial
 
 import config
 from ldm.generation import to_uint8
 from ldm.model_a import ModelA
+from ldm.release import Release
 from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments, check_shares
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.draws import QuantisedDraws
-from ldm.training.pictures import first_images, paired
+from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
 
 
@@ -50,12 +50,22 @@ def build_task(model_args: AutoencoderArguments, data_args: AutoencoderDataArgum
         collate=Collator(),
         networks={"stage_a": NetworkEntry("stage_a", model.network_config)},
         draw=QuantisedDraws(model_args.quantised_share),
-        picture=partial(_picture, model, dataset),
+        pictures=[_pictures(model, dataset, model_args)],
     )
 
 
-def _picture(model: ModelA, dataset):
-    """The first images beside their reconstructions."""
-    images = first_images(dataset)
-    with evaluating(model):
-        return paired(images, to_uint8(model.reconstruct(images))), {"shows": "image, reconstruction, ..."}
+def _pictures(model: ModelA, dataset, model_args: AutoencoderArguments) -> Pictures:
+    """The first images and their reconstructions."""
+
+    def make():
+        with evaluating(model):
+            return to_uint8(model.reconstruct(first_images(dataset)))
+
+    base = weights_stamp(Release(model_args.weights_path).file("stage_a"))
+    return Pictures(
+        title="Stage A: images encoded and decoded",
+        rows=dataset.captions[:SHOWN],
+        make=make,
+        settings={"base": base, "size": dataset.resolution},
+        originals=lambda: to_uint8(first_images(dataset)),
+    )

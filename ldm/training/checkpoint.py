@@ -1,13 +1,14 @@
 """What a Trainer's checkpoint holds, and writing its networks out as files that inference and training load."""
 
 import json
-from dataclasses import asdict
 from pathlib import Path
 
 from ldm.atomic import atomic_path
 from ldm.clip_tower import write_tower
+from ldm.lora_layouts import POSITIONAL
 from ldm.networks.variants import variant_config
 from ldm.release import build_unfilled, file_name
+from ldm.training.lora import KIND, merged_prior, write_adapter
 from ldm.training.task import NetworkEntry
 from ldm.weights.convert import network_shapes, write_state
 from ldm.weights.detect import version_of_shapes
@@ -17,14 +18,39 @@ from ldm.weights.plan import check_same_shapes
 
 STATE_FILE, EMA_FILE, NETWORKS_FILE = "model_state.pdparams", "ema.safetensors", "networks.json"
 TOWERS = {"text_encoder": "text", "image_encoder": "image"}  # folders of a release, as `write_tower` knows them
+SAVED_FIELDS = ("kind", "config", "notes")  # of a NetworkEntry
+TOKENS_FILE = "learned_tokens.safetensors"  # beside the networks of an exported release
 PRIOR = "unet"  # the attribute under which ModelC keeps its network
 
 
 def save_networks(folder, networks: dict):
     """Write which networks a checkpoint holds, with their constructor arguments, beside the weights."""
     with atomic_path(Path(folder) / NETWORKS_FILE) as temporary:
-        entries = {name: asdict(entry) for name, entry in networks.items()}
+        entries = {name: {f: getattr(entry, f) for f in SAVED_FIELDS} for name, entry in networks.items()}
         temporary.write_text(json.dumps(entries, indent=2) + "\n")
+    for entry in networks.values():
+        if entry.write is not None:
+            entry.write(folder)
+
+
+def check_adapter(folder, networks: dict):
+    """ValueError if a checkpoint's LoRA or tokens are others than those of `networks`, or belong to another prior.
+
+    Their weights might have the same shapes, and would be continued as what they are not.
+    """
+    saved, ours = _saved_networks(Path(folder) / STATE_FILE).get(KIND), networks.get(KIND)
+    if (saved is None) != (ours is None):
+        raise ValueError(f"{folder} is of a run {'without' if saved is None else 'with'} a LoRA or learned tokens.")
+    if saved is None:
+        return
+    config = json.loads(json.dumps(ours.config))  # tuples become lists
+    kept = {name: value for name, value in saved.config.items() if name != "base"}  # a file, which may have moved
+    differing = [name for name, value in kept.items() if config.get(name) != value]
+    if differing:
+        raise ValueError(
+            f"{folder} was trained with other {', '.join(differing)} of the LoRA or its tokens: continue it with the "
+            "flags it was begun with (options.json), or choose another --output_dir."
+        )
 
 
 def find_state_file(checkpoint) -> Path:
@@ -45,16 +71,31 @@ def find_state_file(checkpoint) -> Path:
     return max(complete, key=lambda p: int(p.name.removeprefix("checkpoint-"))) / STATE_FILE
 
 
-def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False) -> Path:
+def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False, base=None) -> Path:
     """Write the prior of a Trainer's checkpoint (folder or file) to `target`, a safetensors file. Returns the source.
 
+    Of a LoRA's checkpoint it is the prior that was trained on, `base` where that has moved, with the LoRA merged.
     ema: the averaged weights instead of the last ones. The state is checked against the network it claims to be:
     WeightsMismatch names every missing, unexpected and misshapen key.
     """
     state_file, state = read_state(checkpoint, ema)
-    state = part_of(state, PRIOR, state_file)
-    entry = _saved_networks(state_file).get(PRIOR) or _released_prior(state_file, state)
+    networks = _saved_networks(state_file)
+    if KIND in networks and PRIOR not in networks:
+        entry, state = merged_prior(networks[KIND], part_of(state, KIND, state_file), state_file, base)
+    else:
+        state = part_of(state, PRIOR, state_file)
+        entry = networks.get(PRIOR) or _released_prior(state_file, state)
     write_network(target, entry, state, dtype, str(state_file))
+    return state_file
+
+
+def extract_lora(checkpoint, target, dtype: str = "float32", ema: bool = False, layout: str = POSITIONAL) -> Path:
+    """Write the LoRA and the learned tokens of a Trainer's checkpoint to `target`, in either layout. Returns the source."""
+    state_file, state = read_state(checkpoint, ema)
+    networks = _saved_networks(state_file)
+    if KIND not in networks:
+        raise ValueError(f"{state_file.parent} is of a run without LoRA or learned tokens: leave --lora out.")
+    write_adapter(target, networks[KIND], part_of(state, KIND, state_file), state_file, layout, dtype)
     return state_file
 
 
@@ -70,6 +111,9 @@ def export_networks(checkpoint, release, version=None, dtype: str = "float16", e
     written = []
     for name, entry in networks.items():
         part = part_of(state, name, state_file)
+        if entry.kind == KIND:
+            written += _export_adapter(Path(release), entry, part, version, dtype, state_file)
+            continue
         if entry.kind in TOWERS:
             target = Path(release) / entry.kind
             write_tower(target, TOWERS[entry.kind], entry.config, part, dtype)
@@ -77,6 +121,21 @@ def export_networks(checkpoint, release, version=None, dtype: str = "float16", e
             target = Path(release) / file_name(entry.kind, version)
             write_network(target, entry, part, dtype, str(state_file), to_release=True)
         written.append(target)
+    return written
+
+
+def _export_adapter(release: Path, entry: NetworkEntry, state: dict, version, dtype: str, state_file: Path) -> list:
+    """The prior with its LoRA merged, and the learned tokens, for which a release has no place, in a file beside it."""
+    written = []
+    if entry.config["filters"]:
+        target = release / file_name("stage_c", version)
+        write_network(target, *merged_prior(entry, state, state_file), dtype, str(state_file), to_release=True)
+        written.append(target)
+    if entry.config["tokens"]:
+        tokens = {key: value for key, value in state.items() if not key.startswith("weights.")}
+        alone = NetworkEntry(entry.kind, {**entry.config, "filters": []}, entry.notes)
+        write_adapter(release / TOKENS_FILE, alone, tokens, state_file, dtype=dtype)
+        written.append(release / TOKENS_FILE)
     return written
 
 

@@ -4,7 +4,7 @@ import numpy as np
 
 
 class Collator:
-    """Stack items of ImageTextFolder. `tokenize(captions)` -> (input_ids, attention_mask), (B, L) each, or None.
+    """Stack items of ImageTextDataset. `tokenize(captions)` -> (input_ids, attention_mask), (B, L) each, or None.
 
     images: False leaves them out, for models that only look at what CLIP sees.
     """

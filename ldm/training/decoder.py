@@ -1,20 +1,20 @@
 """Training Stage B, the decoder, alone or together with the semantic encoder: its command line and its task."""
 
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Optional
+from typing import ClassVar, Optional
 
 import paddle
 
 import config
+from ldm.generation import to_uint8
 from ldm.model_b import ModelB
 from ldm.sizes import MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments, check_at_least_one, check_shares
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
-from ldm.training.draws import DecoderDraws
-from ldm.training.pictures import first_images, paired
+from ldm.training.draws import CropGrid, DecoderDraws
+from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
 
 
@@ -60,10 +60,17 @@ class DecoderArguments:
 class DecoderDataArguments(DataArguments):
     """DataArguments of the decoder."""
 
-    resolution: int = field(default=1024, metadata={"help": "side of the training images in pixels: the output size"})
+    default_resolution: ClassVar[int] = 1024
+
+    resolution: Optional[int] = field(
+        default=None, metadata={"help": "side of the training images in pixels: the output size; default: 1024"}
+    )
     random_crop: int = field(
         default=0,
-        metadata={"help": "train on squares of so many pixels cut from them at random; 0: on the whole images"},
+        metadata={
+            "help": "train on squares of so many pixels cut from them at random, while the semantic encoder sees the whole; "
+            "0: on the whole images"
+        },
     )
 
     def __post_init__(self):
@@ -71,6 +78,13 @@ class DecoderDataArguments(DataArguments):
         if self.random_crop and (self.random_crop % 8 or not 64 <= self.random_crop <= self.resolution):
             raise ValueError(
                 f"--random_crop {self.random_crop}: must be a multiple of 8 from 64 to --resolution {self.resolution}."
+            )
+
+    def check_views(self):
+        super().check_views()
+        if self.random_crop and self.aspect_buckets:
+            raise ValueError(
+                "--random_crop cuts squares, --aspect_buckets keeps the images' shapes: leave one of them out."
             )
 
 
@@ -92,20 +106,42 @@ def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, ar
         encoder_scale=(model_args.encoder_scale_min, model_args.encoder_scale_max),
         latent_noise=model_args.encoder_noise,
         pyramid=model_args.pyramid_noise,
-        crop=data_args.random_crop,
+        crop=_crop_grid(model_args, data_args) if data_args.random_crop else None,
     )
-    picture = partial(_picture, model, dataset, model_args)
-    return Task(model, dataset, Collator(model.frozen.text.tokenize), networks, draw, picture)
+    pictures = [_pictures(model, dataset, model_args)]
+    return Task(model, dataset, Collator(model.frozen.text.tokenize), networks, draw, pictures)
 
 
-@paddle.no_grad()
-def _picture(model: ModelB, dataset, model_args: DecoderArguments):
-    """The first images beside what the decoder makes of their encodings."""
-    images, captions = first_images(dataset), dataset.captions
-    side, scale = images.shape[2], model_args.encoder_scale_max
-    cells = max(1, int(side * scale / TRAINING_FACTOR))
-    small = paddle.nn.functional.interpolate(images, size=[cells * TRAINING_FACTOR] * 2, mode="area")
-    with evaluating(model):
-        latent_c, steps = model.encoder.encode(small), model_args.num_inference_steps
-        made, _ = model.log_image(latent_c, captions[: len(images)], side, side, seed=0, steps=steps, progress=False)
-    return paired(images, made), {"shows": "image, reconstruction, ...", "seed": 0, "steps": steps}
+def _crop_grid(model_args: DecoderArguments, data_args: DecoderDataArguments) -> CropGrid:
+    """Where squares may be cut; ValueError if the encoder's scale changes from batch to batch."""
+    low, high = model_args.encoder_scale_min, model_args.encoder_scale_max
+    if low != high:
+        raise ValueError(
+            f"--random_crop needs one scale of what the encoder sees, got --encoder_scale_min {low} and "
+            f"--encoder_scale_max {high}: give both the same value, 0.75 for what the prior is used at."
+        )
+    return CropGrid(data_args.random_crop, data_args.resolution, int(data_args.resolution * low / TRAINING_FACTOR))
+
+
+def _pictures(model: ModelB, dataset, model_args: DecoderArguments) -> Pictures:
+    """The first images and what the decoder makes of their encodings."""
+    captions, side, steps = dataset.captions[:SHOWN], dataset.resolution, model_args.num_inference_steps
+    cells = max(1, int(side * model_args.encoder_scale_max / TRAINING_FACTOR))
+
+    @paddle.no_grad()
+    def make():
+        size = [cells * TRAINING_FACTOR] * 2
+        small = paddle.nn.functional.interpolate(first_images(dataset), size=size, mode="area")
+        with evaluating(model):
+            latent_c = model.encoder.encode(small)
+            return model.log_image(latent_c, captions, side, side, seed=0, steps=steps, progress=False)[0]
+
+    files = [model.unet_path, model.frozen.release.file("effnet")]
+    base = [weights_stamp(path) for path in files]
+    return Pictures(
+        title=f"What the decoder makes of images' encodings in {steps} steps",
+        rows=captions,
+        make=make,
+        settings={"base": base, "size": side, "cells": cells, "seed": 0, "steps": steps},
+        originals=lambda: to_uint8(first_images(dataset)),
+    )

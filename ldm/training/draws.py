@@ -1,6 +1,7 @@
 """The random numbers of a training step, functions of (seed, step, sample): equal after a resume and on any rank."""
 
 from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 import paddle
@@ -36,15 +37,44 @@ def no_draws(streams: Streams, batch: dict, times=None) -> dict:
     return {}
 
 
+def _prior_grid(batch: dict) -> list:
+    """Rows and columns of the prior's latents of a batch: those it holds, else those of its images."""
+    return list(batch["latents"].shape[2:]) if "latents" in batch else _grid(batch["images"], TRAINING_FACTOR)
+
+
 def _grid(images, factor: int) -> list:
     return [-(-side // factor) for side in images.shape[2:]]
 
 
-def random_crops(images, side: int, stream: NoiseStream):
-    """Images (B, 3, H, W) -> (B, 3, side, side), cut at a place of its own from each."""
-    height, width = images.shape[2:]
-    tops, lefts = ((stream.uniform() * (length - side + 1)).astype("int64").tolist() for length in (height, width))
-    return paddle.stack([images[i, :, y : y + side, x : x + side] for i, (y, x) in enumerate(zip(tops, lefts))])
+@dataclass(frozen=True)
+class CropGrid:
+    """Where squares may be cut from images so that they hold whole cells of the semantic latent.
+
+    side: of the squares, image: of the images, both in pixels; cells: of the latent of a whole image, along a side.
+    ValueError if no square of this side holds whole cells.
+    """
+
+    side: int
+    image: int
+    cells: int
+
+    def __post_init__(self):
+        fitting = [side for side in range(8, self.image + 1, 8) if side * self.cells % self.image == 0]
+        if self.side not in fitting:
+            raise ValueError(
+                f"--random_crop {self.side}: at --resolution {self.image} the semantic encoder makes {self.cells} cells a "
+                f"side, and whole ones are in squares of {', '.join(map(str, fitting))} pixels."
+            )
+
+    @property
+    def step(self) -> int:
+        """Pixels from one possible corner to the next."""
+        return next(side for side in range(8, self.image + 1, 8) if side * self.cells % self.image == 0)
+
+    def draw(self, stream: NoiseStream):
+        """Corners (B, 2): top and left in pixels."""
+        places = (self.image - self.side) // self.step + 1
+        return paddle.stack([(stream.uniform() * places).astype("int64") for _ in range(2)], axis=1) * self.step
 
 
 @dataclass(frozen=True)
@@ -60,7 +90,7 @@ class PriorDraws:
         caption_dropped = stream.uniform() < self.caption_dropout
         image_used = stream.uniform() < self.image_conditioning
         t = training_times(stream.uniform())
-        epsilon = stream.normal((self.c_latent, *_grid(batch["images"], TRAINING_FACTOR)))
+        epsilon = stream.normal((self.c_latent, *_prior_grid(batch)))
         return {
             "caption_dropped": caption_dropped,
             "image_used": image_used,
@@ -74,8 +104,8 @@ class DecoderDraws:
     """ModelB's: the encoder's scale (one per batch), whose latents are zero, their noise; times and noise.
 
     encoder_scale: (lowest, highest) side of what the encoder sees as a share of the image's; the release's is
-    (0.5, 1). latent_noise: standard deviation of the noise on the encoder's latents. crop: train on squares of this
-    side cut from the images at random (0: on the whole images), which takes the place of `images` in the batch.
+    (0.5, 1). latent_noise: standard deviation of the noise on the encoder's latents. crop: train on squares cut from
+    the images (None: on the whole images).
     """
 
     c_latent: int
@@ -84,20 +114,22 @@ class DecoderDraws:
     encoder_scale: tuple = (0.5, 1.0)
     latent_noise: float = 0.0
     pyramid: bool = False
-    crop: int = 0
+    crop: Optional[CropGrid] = None
 
     def __call__(self, streams: Streams, batch: dict, times=None) -> dict:
         stream, (low, high) = streams.samples, self.encoder_scale
-        images = random_crops(batch["images"], self.crop, stream) if self.crop else batch["images"]
+        images = batch["images"]
         scale = low + (high - low) * float(streams.step.uniform())
         sides = [max(1, int(side * scale / TRAINING_FACTOR)) for side in images.shape[2:]]
         caption_dropped = stream.uniform() < self.caption_dropout
         encoder_dropped = stream.uniform() < ENCODER_DROPOUT
         t = training_times(stream.uniform())
-        epsilon = stream.normal((self.c_latent, *_grid(images, AUTOENCODER_FACTOR)))
+        crop = {"corners": self.crop.draw(stream)} if self.crop else {}
+        latent_sides = [self.crop.side // AUTOENCODER_FACTOR] * 2 if self.crop else _grid(images, AUTOENCODER_FACTOR)
+        epsilon = stream.normal((self.c_latent, *latent_sides))
         noise = stream.normal((self.c_encoder, *sides)) * self.latent_noise
         return {
-            "images": images,
+            **crop,
             "caption_dropped": caption_dropped,
             "encoder_dropped": encoder_dropped,
             "encoder_noise": noise,

@@ -1,17 +1,20 @@
 """The running average of the trained weights: ppdiffusers' EMAModel, kept in the checkpoint as a file of its own."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
+import paddle
 from paddlenlp.trainer import TrainerCallback
 
 from ldm.training.checkpoint import EMA_FILE
+from ldm.training.optimizer import master_weights
 from ldm.weights.files import TensorFile, state_entries, write_tensors
 
 STEP_KEY = "optimization_step"
 
 
 class Average:
-    """EMA of a model's state dict. The decay ramps up as (1 + n) / (10 + n) until it reaches `decay`."""
+    """EMA of a model's state dict, float32. The decay ramps up as (1 + n) / (10 + n) until it reaches `decay`."""
 
     def __init__(self, model, decay: float):
         from ppdiffusers.training_utils import EMAModel
@@ -20,21 +23,54 @@ class Average:
         self.parameters = list(model.state_dict().values())
         self.model = EMAModel([parameter.astype("float32") for parameter in self.parameters], decay=decay)
 
-    def update(self):
-        """Take in the weights after an optimiser step."""
-        self.model.step(self.parameters)
+    def update(self, masters=None):
+        """Take in the weights after an optimiser step.
+
+        masters: {parameter name: its float32 original} under mixed precision. The weights in the network are rounded to
+        16 bits, and an average of those would stand still as soon as a step is smaller than their last digit.
+        """
+        masters = masters or {}
+        self.model.step([_original(parameter, masters) for parameter in self.parameters])
+
+    @contextmanager
+    def averaged(self):
+        """The model with its average in place of its weights; afterwards they are back, bit for bit."""
+        self.model.store(self.parameters)
+        try:
+            self.model.copy_to(self.parameters)
+            yield
+        finally:
+            self.model.restore(self.parameters)
 
     def save(self, folder):
         """Write the average to `folder` under the model's keys, float32, atomically."""
         entries = state_entries(dict(zip(self.keys, self.model.shadow_params)), "float32")
         write_tensors(Path(folder) / EMA_FILE, entries, {STEP_KEY: str(self.model.optimization_step)})
 
-    def load(self, folder):
-        """Continue from a checkpoint's average; FileNotFoundError if it has none."""
-        with TensorFile(Path(folder) / EMA_FILE) as file:
-            for key, shadow in zip(self.keys, self.model.shadow_params):
-                shadow.set_value(file.read(key))
-            self.model.optimization_step = int(file.metadata[STEP_KEY])
+    def load(self, path, read: bool = True):
+        """Continue from a checkpoint's average, its file; FileNotFoundError if it has none.
+
+        read: whether this rank reads it; the first does, and the others are sent what it has read.
+        """
+        step = paddle.zeros([1], dtype="int64")
+        if read:
+            with TensorFile(path) as file:
+                for key, shadow in zip(self.keys, self.model.shadow_params):
+                    shadow.set_value(file.read(key))
+                step = paddle.to_tensor([int(file.metadata[STEP_KEY])], dtype="int64")
+        if paddle.distributed.get_world_size() > 1:
+            for tensor in (*self.model.shadow_params, step):
+                paddle.distributed.broadcast(tensor, src=0)
+        self.model.optimization_step = int(step)
+
+
+def _original(parameter, masters: dict):
+    """A parameter's float32 original, else itself; EMAModel averages what has a gradient and copies the rest."""
+    if parameter.name not in masters:
+        return parameter
+    original = masters[parameter.name].detach()  # the same memory
+    original.stop_gradient = parameter.stop_gradient
+    return original
 
 
 class AverageUpdate(TrainerCallback):
@@ -43,5 +79,5 @@ class AverageUpdate(TrainerCallback):
     def __init__(self, average: Average):
         self.average = average
 
-    def on_step_end(self, args, state, control, **kwargs):
-        self.average.update()
+    def on_step_end(self, args, state, control, optimizer=None, **kwargs):
+        self.average.update(master_weights(optimizer))

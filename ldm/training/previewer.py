@@ -1,18 +1,18 @@
 """Training the previewer: its command line and its task."""
 
 from dataclasses import dataclass, field
-from functools import partial
+from typing import ClassVar, Optional
 
 import config
 from ldm.generation import to_uint8
 from ldm.model_previewer import ModelPreviewer
-from ldm.sizes import TRAINING_FACTOR
+from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.draws import LatentNoiseDraws
-from ldm.training.pictures import first_images, paired
+from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
 
 
@@ -28,7 +28,8 @@ class PreviewerArguments:
         metadata={"help": "train the semantic encoder too, from nothing: a plain autoencoder of small images"},
     )
     latent_noise: float = field(
-        default=0.0, metadata={"help": "standard deviation of noise on the latents that it is trained on"}
+        default=0.0,
+        metadata={"help": "noise on the latents that it is trained on, as a share of their standard deviation"},
     )
 
     def __post_init__(self):
@@ -40,10 +41,17 @@ class PreviewerArguments:
 class PreviewerDataArguments(DataArguments):
     """DataArguments of the previewer."""
 
-    resolution: int = field(default=768, metadata={"help": "training crop in pixels, as for the prior"})
+    default_resolution: ClassVar[int] = 768
+
+    resolution: Optional[int] = field(
+        default=None, metadata={"help": "training crop in pixels, as for the prior; default: 768"}
+    )
 
     def __post_init__(self):
         self.check_resolution(TRAINING_FACTOR, 2 * TRAINING_FACTOR)
+
+    def pixels_of_output(self, output_size):
+        return training_size_of_output(output_size)
 
 
 GROUPS = (PreviewerArguments, PreviewerDataArguments)
@@ -62,12 +70,22 @@ def build_task(model_args: PreviewerArguments, data_args: PreviewerDataArguments
         collate=Collator(),
         networks=networks,
         draw=LatentNoiseDraws(model.frozen.effnet.c_latent),
-        picture=partial(_picture, model, dataset),
+        pictures=[_pictures(model, dataset)],
     )
 
 
-def _picture(model: ModelPreviewer, dataset):
-    """The first images beside the previews of their latents."""
-    images = first_images(dataset)
-    with evaluating(model):
-        return paired(images, to_uint8(model.preview(images))), {"shows": "image, preview, ..."}
+def _pictures(model: ModelPreviewer, dataset) -> Pictures:
+    """The first images and the previews of their latents."""
+
+    def make():
+        with evaluating(model):
+            return to_uint8(model.preview(first_images(dataset)))
+
+    files = [model.frozen.release.file(kind) for kind in ("previewer", "effnet")]
+    return Pictures(
+        title="Images and the previews of their latents",
+        rows=dataset.captions[:SHOWN],
+        make=make,
+        settings={"base": [weights_stamp(path) for path in files], "size": dataset.resolution},
+        originals=lambda: to_uint8(first_images(dataset)),
+    )

@@ -3,25 +3,43 @@
 import json
 from pathlib import Path
 
-from paddlenlp.trainer import get_last_checkpoint
+import paddle
 
 from ldm.atomic import atomic_path
 from ldm.images import check_writable
 from ldm.training.arguments import resolved
-from ldm.training.callbacks import Look
+from ldm.training.bad_batch import replay
+from ldm.training.preflight import preflight, untouched_output
 from ldm.training.task import Task
 from ldm.training.trainer import CascadeTrainer
+from ldm.training.whole import last_whole, problem_of, tidy
 
 
 def find_checkpoint(args):
-    """The checkpoint to resume from: the one named, else the last in the output folder, else None."""
+    """The checkpoint to resume from: the one named, else the last whole one in the output folder, else None.
+
+    What a killed run has left in the output folder is put right first, except by --dry_run.
+    """
+    output, say = Path(args.output_dir), print if args.local_process_index == 0 else lambda text: None
+    if args.local_process_index == 0 and not args.dry_run:
+        tidy(output, say)
+    if args.world_size > 1:
+        paddle.distributed.barrier()
     if args.resume_from_checkpoint is not None:
-        if not Path(args.resume_from_checkpoint).is_dir():
-            raise FileNotFoundError(f"--resume_from_checkpoint {args.resume_from_checkpoint} is not a folder.")
-        return args.resume_from_checkpoint
-    if args.overwrite_output_dir or not Path(args.output_dir).is_dir():
+        named = Path(args.resume_from_checkpoint)
+        if not named.is_dir():
+            raise FileNotFoundError(
+                f"--resume_from_checkpoint {named} is not a folder. Leave the flag out to use the last whole one."
+            )
+        if (problem := problem_of(named)) is not None:
+            raise ValueError(
+                f"--resume_from_checkpoint {named}: {problem}. Leave the flag out to use the last whole one."
+            )
+        return str(named)
+    if args.overwrite_output_dir:
         return None
-    return get_last_checkpoint(args.output_dir)
+    checkpoint = last_whole(output, say)
+    return str(checkpoint) if checkpoint else None
 
 
 def save_options(folder, *groups):
@@ -35,18 +53,45 @@ def build_trainer(build_task, *groups) -> CascadeTrainer:
     args = groups[-1]
     check_writable(args.output_dir)
     task: Task = build_task(*groups)
-    trainer = CascadeTrainer(task, args=args)
-    trainer.add_callback(Look(trainer))
-    if args.should_save:
-        save_options(args.output_dir, *groups)
-    return trainer
+    return CascadeTrainer(task, args=args)
+
+
+def replay_bad_batch(trainer: CascadeTrainer, path, checkpoint):
+    """Run a saved batch through the weights of `checkpoint` (None: those a run starts from); where it goes bad."""
+    trainer.load_weights(checkpoint)
+    with trainer.autocast_smart_context_manager():
+        origin = replay(trainer.task.model, path)
+    print(f"{path} with {checkpoint or 'the weights a run starts from'}: loss {origin.loss:g}; {origin}.")
+    return origin
+
+
+def dry_run(build_task, *groups):
+    """Everything up to one step forward and back, of the checkpoint that would be resumed if there is one."""
+    args = groups[-1]
+    with untouched_output(args.output_dir):
+        checkpoint = find_checkpoint(args)
+        trainer = build_trainer(build_task, *groups)
+        trainer.load_weights(checkpoint)
+        return preflight(trainer, groups, checkpoint)
 
 
 def train(build_task, *groups):
     """Train to the end and save the final checkpoint in the output folder."""
     args = groups[-1]
+    if args.dry_run:
+        return dry_run(build_task, *groups)
+    if args.replay_bad_batch and not Path(args.replay_bad_batch).is_file():
+        raise FileNotFoundError(
+            f"--replay_bad_batch {args.replay_bad_batch} does not exist: take a .json file of bad_batches/ in the output folder."
+        )
     checkpoint = find_checkpoint(args)
     trainer = build_trainer(build_task, *groups)
+    if args.replay_bad_batch:
+        return replay_bad_batch(trainer, args.replay_bad_batch, checkpoint)
+    if args.preflight:
+        preflight(trainer, groups, checkpoint)
+    if args.should_save:
+        save_options(args.output_dir, *groups)
     result = trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model()
     trainer.log_metrics("train", result.metrics)

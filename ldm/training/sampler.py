@@ -1,15 +1,20 @@
 """The order of a whole run: shuffled epochs one after the other, a function of the seed alone, resumable anywhere."""
 
-import numpy as np
 from paddlenlp.utils.batch_sampler import DistributedBatchSampler
+
+from ldm.data.visit import Visit
+from ldm.training.bucket_order import bucketed_batches
+from ldm.training.stream import SampleStream
 
 
 class RunSampler(DistributedBatchSampler):
-    """Batches of indices for `total_batches` steps of one rank.
+    """Batches of `Visit`s (sample numbers that know seed, epoch and bucket) for `total_batches` steps of one rank.
 
-    The samples of all ranks are one stream: permutation after permutation of the dataset, each drawn from
-    (seed, epoch). Batch p of rank r is a slice of it, so ranks never overlap and every batch is full. PaddleNLP's
-    Trainer restarts this sampler by `consumed_samples`, without reading the data it skips.
+    The samples of all ranks are one SampleStream: permutation after permutation of the dataset, each drawn from
+    (seed, epoch), or of two sets where the dataset has a `mix`. Batch p of rank r is a slice of it, so ranks never
+    overlap and every batch is full. Where the dataset has `buckets`, the stream is cut into batches of one shape, all
+    ranks' batches of a step being of the same.
+    PaddleNLP's Trainer restarts this sampler by `consumed_samples`, without reading the data it skips.
     """
 
     def __init__(self, dataset, batch_size: int, total_batches: int, seed: int, num_replicas=1, rank=0):
@@ -24,16 +29,29 @@ class RunSampler(DistributedBatchSampler):
 
     def __iter__(self):
         per_step = self.batch_size * self.nranks
-        permutations = {}
-        for batch in range(self.consumed_samples // per_step, self.total_batches):
-            start = batch * per_step + self.local_rank * self.batch_size
-            yield [self._sample(position, permutations) for position in range(start, start + self.batch_size)]
+        first, own = self.consumed_samples // per_step, self.local_rank * self.batch_size
+        for batch in self._batches(first, per_step):
+            yield batch[own : own + self.batch_size]
 
-    def _sample(self, position: int, permutations: dict) -> int:
-        """The index at `position` of the stream; keeps only the permutations of the current and the last epoch."""
-        epoch, offset = divmod(position, len(self.dataset))
-        if epoch not in permutations:
-            for old in [e for e in permutations if e < epoch - 1]:
-                del permutations[old]
-            permutations[epoch] = np.random.default_rng([self.seed, epoch]).permutation(len(self.dataset))
-        return int(permutations[epoch][offset])
+    def _batches(self, first: int, size: int):
+        """Batches of all ranks together, from number `first` on."""
+        stream = SampleStream(self.seed, len(self.dataset), getattr(self.dataset, "mix", None))
+        buckets = getattr(self.dataset, "buckets", None)
+        if buckets is not None:
+            yield from bucketed_batches(buckets, stream, size, first, self.total_batches)
+            return
+        for batch in range(first, self.total_batches):
+            members = stream.members(batch * size, size)
+            yield [Visit(sample, self.seed, epoch) for epoch, sample in members.tolist()]
+
+
+def fixed_batches(dataset, count: int, batch_size: int, first: int = 0) -> list[list[int]]:
+    """`count` samples from `first` on in batches that can be stacked: in order, apart by shape where a dataset has `fixed_buckets`."""
+    buckets = getattr(dataset, "fixed_buckets", None)
+    indices = range(first, first + count)
+    shapes = [0] * count if buckets is None else buckets.own[first : first + count].tolist()
+    batches = []
+    for shape in sorted(set(shapes)):
+        members = [index for index, own in zip(indices, shapes) if own == shape]
+        batches += [members[start : start + batch_size] for start in range(0, len(members), batch_size)]
+    return batches

@@ -12,11 +12,12 @@ from ldm.training.draws import no_draws
 @dataclass(frozen=True)
 class NetworkEntry:
     """One network inside a trained model: its name in the release, its constructor arguments, and what else its file
-    should say about it (metadata, {name: text})."""
+    should say about it (metadata, {name: text}). write(folder): files of its own, beside every checkpoint's weights."""
 
     kind: str
     config: dict
     notes: dict = field(default_factory=dict)
+    write: Optional[Callable] = None
 
 
 @dataclass
@@ -29,4 +30,4 @@ class Task:
     networks: dict  # attribute of the model -> NetworkEntry: what a checkpoint holds and export writes
     # (Streams, batch, fixed times or None) -> random arguments of the model, which may also replace some of the batch
     draw: Callable = no_draws
-    picture: Optional[Callable] = None  # () -> (uint8 images (N, H, W, 3), settings dict), for looks while training
+    pictures: list = field(default_factory=list)  # of Pictures, for looks while training

@@ -1,17 +1,30 @@
 """CascadeTrainer: PaddleNLP's Trainer around a Task. It moves data and draws; the loss is the model's."""
 
+import copy
+from pathlib import Path
+
 import paddle
 from paddlenlp.trainer import Trainer
+from paddlenlp.trainer.trainer import TRAINING_ARGS_NAME
+from paddlenlp.trainer.utils.helper import distributed_file
 
+from ldm.atomic import atomic_path
 from ldm.batch_norms import batch_norms
 from ldm.stage import evaluating
-from ldm.training.callbacks import GradientNorm
-from ldm.training.checkpoint import save_networks
+from ldm.training.bad_batch import BatchRecord
+from ldm.training.bad_numbers import Guard
+from ldm.training.callbacks import GradientNorm, Look
+from ldm.training.checkpoint import EMA_FILE, check_adapter, save_networks
+from ldm.training.console import use_readable_lines
 from ldm.training.draws import dropout_seed, streams
 from ldm.training.ema import Average, AverageUpdate
+from ldm.training.levels import LevelLosses
 from ldm.training.optimizer import adamw
-from ldm.training.sampler import RunSampler
+from ldm.training.pace import Pace, TimedDataLoader
+from ldm.training.sampler import RunSampler, fixed_batches
 from ldm.training.task import Task
+from ldm.training.weighting import ADAPTIVE_FILE, Weighting
+from ldm.training.whole import STAGING, finish, rotate, stage
 
 
 class CascadeTrainer(Trainer):
@@ -27,6 +40,11 @@ class CascadeTrainer(Trainer):
             callbacks=[self.gradient_norm, *callbacks],
             **options,
         )
+        self._check_supported()
+        self._save_ckpt_func = atomic(self._save_ckpt_func)
+        self.weighting = Weighting(task.model, self.args.loss_weight, self.args.min_snr_gamma)
+        self.guard = Guard(self)
+        self.add_callback(self.guard)
         norms = batch_norms(task.model)
         for norm in norms:
             norm._momentum = self.args.batch_norm_momentum
@@ -36,15 +54,60 @@ class CascadeTrainer(Trainer):
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
+        self.levels, self.pace, self.look = LevelLosses(), Pace(self._periods()), Look(self)
+        use_readable_lines(self)
+        self.add_callback(self.look)  # after the average is updated, and where there is a line to print on
+
+    def _check_supported(self):
+        """ValueError for flags that this model or this way of training cannot honour."""
+        args = self.args
+        layers = self.task.model.sublayers(include_self=True)
+        if args.recompute and not any(hasattr(layer, "enable_recompute") for layer in layers):
+            raise ValueError("--recompute True: nothing that is trained here can recompute its blocks. Leave it out.")
+        if args.distributed_dataloader:
+            raise ValueError("--distributed_dataloader: every rank reads its own samples here. Leave the flag out.")
+        if args.ema_decay > 0 and args.sharding and self._keeps_master_weights():
+            raise ValueError(
+                "--ema_decay with --sharding and --fp16_opt_level O2: each rank has only a part of the float32 weights "
+                "that are averaged. Use --fp16_opt_level O1, or leave out --sharding or --ema_decay."
+            )
+
+    def _keeps_master_weights(self) -> bool:
+        return self.args.fp16_opt_level == "O2" and (self.args.fp16 or self.args.bf16)
+
+    def _periods(self) -> list[int]:
+        """Every how many steps something happens that takes time beside the training."""
+        args = self.args
+        saves = [args.save_steps] if args.save_strategy.value == "steps" else []
+        return [*saves, args.logging_steps, args.image_logging_steps, *(p.every for p in self.task.pictures)]
+
+    def train(self, resume_from_checkpoint=None, **options):
+        """PaddleNLP's, after the pictures of the weights that the run starts from are made."""
+        self.levels = LevelLosses()  # whatever was tried before is no part of the run
+        self.look.keep_base()
+        return super().train(resume_from_checkpoint, **options)
 
     # Data -------------------------------------------------------------------------------------------------------
 
     def get_train_dataloader(self):
         args = self.args
-        per_step = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.dataset_world_size
+        per_step = self._samples_per_step()
         if args.max_steps <= 0:  # the sampler's length is the run's: it must be known
-            args.max_steps = max(1, int(len(self.train_dataset) * args.num_train_epochs) // per_step)
-        return super().get_train_dataloader()
+            mix, samples = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
+            if mix is not None:  # an epoch is one of the set's own samples
+                samples = mix.own / (1 - mix.share)
+            args.max_steps = max(1, int(samples * args.num_train_epochs) // per_step)
+        return TimedDataLoader(
+            self.pace,
+            self.train_dataset,
+            batch_sampler=self._get_train_sampler(),
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+        )
+
+    def _samples_per_step(self) -> int:
+        args = self.args
+        return args.per_device_train_batch_size * args.gradient_accumulation_steps * args.dataset_world_size
 
     def _get_train_sampler(self):
         args = self.args
@@ -61,15 +124,20 @@ class CascadeTrainer(Trainer):
 
     def training_step(self, model, inputs, step_control=0):
         self._micro_step = step_control
-        return super().training_step(model, inputs, step_control)
+        return self.guard.checked(super().training_step(model, inputs, step_control))
 
     def compute_loss(self, model, inputs, return_outputs=False):
         step, micro_step, seed = self.state.global_step, self._micro_step, self.args.seed
         arguments = self._arguments(inputs, seed, step, micro_step)
         for norm in self.frozen_norms:  # the Trainer puts the whole model into training mode before every step
             norm.training = False
-        paddle.seed(dropout_seed(seed, step, micro_step, self.args.dataset_rank))
+        rank, indices = self.args.dataset_rank, inputs["index"].tolist()
+        masks = dropout_seed(seed, step, micro_step, rank)
+        self.guard.took(BatchRecord(step, micro_step, rank, indices, masks, arguments))
+        paddle.seed(masks)
         loss = model(**arguments)
+        self.weighting.collect()
+        self.levels.collect(getattr(self.task.model, "objective", None))
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def _arguments(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
@@ -78,49 +146,119 @@ class CascadeTrainer(Trainer):
         indices = inputs["index"].tolist()
         return batch | self.task.draw(streams(seed, step, micro_step, indices), batch, times)
 
+    def fixed_losses(self) -> dict:
+        """`fixed_loss` of the weights, and of their average where there is one, as log entries.
+
+        With --preservation_path also that of the weights on that set: where it rises, what it stands for is forgotten.
+        """
+        losses, mix = {"fixed_loss": self.fixed_loss()}, getattr(self.train_dataset, "mix", None)
+        if mix is not None:
+            losses["fixed_loss_preserved"] = self.fixed_loss(first=mix.own)
+        if self.average is not None:
+            with self.average.averaged():
+                losses["fixed_loss_ema"] = self.fixed_loss()
+        return losses
+
     @paddle.no_grad()
-    def fixed_loss(self, samples: int = 8) -> float:
-        """Loss on the first samples of the dataset with fixed noise, at times spread evenly over (0, 1), no dropout."""
+    def fixed_loss(self, samples: int = 8, first: int = 0) -> float:
+        """Loss on the samples of the dataset from `first` on with fixed noise, at times spread evenly over (0, 1), no dropout.
+
+        Where there are noise levels it is weighed by P2 whatever --loss_weight says, so that runs can be compared.
+        """
         batch_size = self.args.per_device_train_batch_size
-        count = min(max(samples, batch_size), len(self.train_dataset))
+        mix, end = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
+        count = min(max(samples, batch_size), (mix.own if mix is not None and first < mix.own else end) - first)
         times, total = (paddle.arange(count, dtype="float32") + 0.5) / count, 0.0
-        with evaluating(self.task.model), self.autocast_smart_context_manager():
-            for start in range(0, count, batch_size):
-                chosen = range(start, min(start + batch_size, count))
+        with evaluating(self.task.model), self.weighting.comparable(), self.autocast_smart_context_manager():
+            for chosen in fixed_batches(self.train_dataset, count, batch_size, first):
                 items = self.data_collator([self.train_dataset[index] for index in chosen])
                 inputs = {name: paddle.to_tensor(value) for name, value in items.items()}
-                arguments = self._arguments(inputs, 0, 0, 0, times[start : start + len(chosen)])
+                arguments = self._arguments(inputs, 0, 0, 0, times[paddle.to_tensor(chosen) - first])
                 total += float(self.task.model(**arguments)) * len(chosen)
         return total / count
 
-    def log(self, logs, **options):
-        """The Trainer's log with the gradient norm, for every reader; kept in trainer_state.json.
+    def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **options):
+        self.pace.step_done(self.state.global_step)
+        super()._maybe_log_save_evaluate(tr_loss, model, epoch, ignore_keys_for_eval, **options)
 
-        PaddleNLP empties the history at each entry. Its `progress_or_epoch` is the share of the run that is done.
+    def log(self, logs, **options):
+        """The Trainer's log with the gradient norm, the losses by noise level and the pace; kept in trainer_state.json.
+
+        PaddleNLP empties the history at each entry. Its `progress_or_epoch` is the share of the run that is done; its
+        speed, which counts pictures and checkpoints as training, is replaced by ours.
         """
         history, entry = self.state.log_history, self.gradient_norm.added_to(logs)
+        if "loss" in logs:
+            entry = {name: value for name, value in entry.items() if not name.startswith("interval_")}
+            entry |= self.levels.take() | self.pace.entries(self._samples_per_step(), self.state.max_steps)
         super().log(entry, **options)
         self.state.log_history = [*history, {**entry, "global_step": self.state.global_step}]
 
     # Checkpoints ------------------------------------------------------------------------------------------------
 
+    def _save_checkpoint(self, model, metrics=None):
+        with self.pace.aside():
+            self._save_whole_checkpoint(model, metrics)
+
+    def _save_whole_checkpoint(self, model, metrics):
+        """PaddleNLP's checkpoint, written in a staging folder and named only when every rank has written its part."""
+        args, final = self.args, Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
+        output_dir, local_main = args.output_dir, args.local_process_index == 0
+        if local_main:
+            stage(final)
+        self._wait_for_ranks()
+        args.output_dir = str(final.parent / STAGING)
+        try:
+            super()._save_checkpoint(model, metrics)
+        finally:
+            args.output_dir = output_dir
+        self._wait_for_ranks()
+        for turn in (args.process_index == 0, local_main):  # the first node, then others with a disk of their own
+            if turn and (final.parent / STAGING / final.name).is_dir():
+                finish(final)
+                rotate(final.parent, args.save_total_limit)
+            self._wait_for_ranks()
+
+    def _rotate_checkpoints(self, use_mtime=False, output_dir=None):
+        """Not when PaddleNLP asks for it: the new checkpoint has no name yet, and the old ones may still be needed."""
+
     def _save(self, output_dir=None, state_dict=None, **options):
-        super()._save(output_dir, state_dict, **options)
-        if self.args.should_save:
-            folder = output_dir or self.args.output_dir
+        folder = Path(output_dir or self.args.output_dir)
+        if self.args.should_save:  # before the weights: where those are, the rest is
             save_networks(folder, self.task.networks)
+            self.weighting.save(folder)
             if self.average is not None:
                 self.average.save(folder)
+        super()._save(output_dir, state_dict, **options)
+        if self.args.should_save and folder.parent.name == STAGING:
+            args = copy.copy(self.args)
+            args.output_dir = str(folder.parent.parent)
+            paddle.save(args, str(folder / TRAINING_ARGS_NAME))
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
+        if resume_from_checkpoint is not None:
+            check_adapter(resume_from_checkpoint, self.task.networks)
         super()._load_from_checkpoint(resume_from_checkpoint)
-        if resume_from_checkpoint is not None and self.average is not None:
-            self.average.load(resume_from_checkpoint)
+        if resume_from_checkpoint is None:
+            return
+        folder = Path(resume_from_checkpoint)
+        if self.average is not None:
+            self.average.load(folder / EMA_FILE, read=self.args.process_index == 0)
+        if self.weighting.adaptive is not None:
+            self.weighting.load(distributed_file(str(folder / ADAPTIVE_FILE)))
+
+    def load_weights(self, checkpoint):
+        """The weights of a checkpoint folder, and what belongs to them; None: nothing changes."""
+        self._load_from_checkpoint(checkpoint)
+
+    def _wait_for_ranks(self):
+        if self.args.world_size > 1:
+            paddle.distributed.barrier()
 
     # Optimiser --------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, lr_scheduler=None):
-        """The release's AdamW, decaying every parameter; PaddleNLP would spare biases and norms."""
+        """The optimiser of --optim, decaying every parameter; PaddleNLP would spare biases and norms."""
         if self.optimizer is None:
             args = self.args
             self.optimizer = adamw(
@@ -130,6 +268,17 @@ class CascadeTrainer(Trainer):
                 (args.adam_beta1, args.adam_beta2),
                 args.adam_epsilon,
                 args.max_grad_norm,
-                multi_precision=args.fp16_opt_level == "O2" and (args.fp16 or args.bf16),
+                name=args.optim.value,
+                multi_precision=self._keeps_master_weights(),
             )
         return self.optimizer
+
+
+def atomic(save):
+    """A function save(state, path, ...) made to give the file its name only when it is complete."""
+
+    def save_atomically(state, path, *arguments):
+        with atomic_path(path) as temporary:
+            save(state, str(temporary), *arguments)
+
+    return save_atomically

@@ -1,0 +1,78 @@
+"""The weight of the loss over noise levels as chosen by --loss_weight; the adaptive one agrees on all ranks."""
+
+import json
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import paddle
+
+from ldm.atomic import atomic_path
+from ldm.diffusion.loss import AdaptiveWeight, min_snr_weight, p2_weight, uniform_weight
+
+NAMES = ("p2", "adaptive", "min_snr", "none")
+ADAPTIVE_FILE = "adaptive_weight.json"
+
+
+class Weighting:
+    """Sets how a noise-predicting model weighs its loss, and keeps the state of the adaptive weight.
+
+    The buckets of the adaptive weight move once per optimiser step, by all its samples in the order of the run: all
+    ranks of one accumulation step, then of the next. So they depend on what was trained on, not on how it was spread.
+    """
+
+    def __init__(self, model, name: str, min_snr_gamma: float):
+        self.model, self.seen = model, []
+        if hasattr(model, "loss_weight"):
+            weights = {"p2": p2_weight, "min_snr": partial(min_snr_weight, gamma=min_snr_gamma), "none": uniform_weight}
+            model.loss_weight = AdaptiveWeight() if name == "adaptive" else weights[name]
+        elif name != "p2":
+            raise ValueError(f"--loss_weight {name}: what is trained here has no noise levels. Leave the flag out.")
+
+    @property
+    def adaptive(self):
+        """The AdaptiveWeight in use, or None."""
+        weight = getattr(self.model, "loss_weight", None)
+        return weight if isinstance(weight, AdaptiveWeight) else None
+
+    def collect(self):
+        """Remember the noise levels and losses of the batch that the model has just seen."""
+        if self.adaptive is not None:
+            objective = self.model.objective
+            self.seen.append(paddle.stack([objective.log_snr, objective.per_sample]).detach())
+
+    def update(self, use: bool = True):
+        """Move the buckets by what was collected since the last call; use: False forgets it."""
+        seen, self.seen = self.seen, []
+        if not (seen and use):
+            return
+        stacked = paddle.stack(seen, axis=1)  # (2, accumulation steps, B)
+        ranks = [stacked]
+        if paddle.distributed.get_world_size() > 1:
+            ranks = []
+            paddle.distributed.all_gather(ranks, stacked)
+        log_snr, losses = paddle.stack(ranks, axis=2).flatten(1)  # (2, accumulation steps, ranks, B)
+        self.adaptive.update(log_snr, losses)
+
+    @contextmanager
+    def comparable(self):
+        """The model with the P2 weight, so that runs with other weights can be compared by their `fixed_loss`."""
+        weight = getattr(self.model, "loss_weight", None)
+        if weight is not None:
+            self.model.loss_weight = p2_weight
+        try:
+            yield
+        finally:
+            if weight is not None:
+                self.model.loss_weight = weight
+
+    def save(self, folder):
+        """Write the adaptive weight's state, bit for bit; nothing for the others."""
+        if self.adaptive is not None:
+            with atomic_path(Path(folder) / ADAPTIVE_FILE) as temporary:
+                temporary.write_text(json.dumps(self.adaptive.state()) + "\n")
+
+    def load(self, path):
+        """Continue from a checkpoint's file."""
+        if self.adaptive is not None:
+            self.adaptive.load_state(json.loads(Path(path).read_text()))

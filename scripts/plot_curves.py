@@ -1,0 +1,32 @@
+#!/usr/bin/env python
+"""Draw the loss curves of training runs, one panel each, from their output folders."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ldm.cli import run  # noqa: E402
+from ldm.runtime import prepare  # noqa: E402
+
+
+def plot(args):
+    """Write the picture."""
+    from ldm.training.curves import plot_runs
+
+    plot_runs(args.runs, args.output)
+    print(f"Wrote {args.output}")
+
+
+def main(argv=None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("runs", nargs="+", help="output folders of runs, finished or not")
+    parser.add_argument("--output", required=True, help="PNG file to write")
+    args = parser.parse_args(argv)
+    prepare()
+    return run(parser.prog, lambda: plot(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
