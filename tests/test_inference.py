@@ -63,6 +63,9 @@ def test_an_image_is_made_again_from_its_metadata(capsys, rule_release, tmp_path
         (["--dtype", "bfloat16"], "bfloat16 needs a GPU"),
         (["--caption", "missing.txt"], "missing.txt does not exist"),
         (["--prior_weights", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+        (["--lora", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
+        (["--lora_scale", "0.5"], "--lora_scale is for --lora"),
+        (["--lora", "a", "b", "c", "--lora_scale", "1", "2"], "--lora_scale has 2 values for 3"),
         (["--weights", "no/such/folder"], "no/such/folder does not exist"),
     ],
 )
@@ -152,3 +155,41 @@ def test_a_converted_release_gives_the_same_image(capsys, rule_release, tmp_path
     images = [np.asarray(Image.open(tmp_path / name / "result_0.png")) for name in ("official", "paddle")]
     assert np.array_equal(*images)
     shutil.rmtree(tmp_path / "converted")
+
+
+def test_a_lora_changes_the_image_and_is_noted_in_it(capsys, rule_release, tmp_path):
+    from test_pipeline import write_lora_of
+
+    from ldm.pipeline import StableCascade
+
+    path = write_lora_of(StableCascade(rule_release), tmp_path / "lora.safetensors")
+    flags = {"plain": [], "half": ["--lora", str(path), "--lora_scale", "0.5"], "whole": ["--lora", str(path)]}
+    images = {}
+    for name, more in flags.items():
+        assert run(capsys, rule_release, tmp_path / name, "--caption", "a fox", *more)[0] == 0
+        images[name] = np.asarray(Image.open(tmp_path / name / "result_0.png"), np.int16)
+    assert all(np.abs(images[a] - images[b]).mean() > 1 for a, b in (("plain", "half"), ("half", "whole")))
+    assert read_settings(tmp_path / "half" / "result_0.png")["lora"] == [f"{path} x 0.5"]
+
+
+def test_a_lora_of_another_size_is_refused(capsys, rule_release, tmp_path):
+    from ldm.lora_files import LoraFile, write_lora
+    from ldm.lora_layouts import LowRankUpdate
+    from ldm.networks.lora import find_targets
+    from ldm.release import build_unfilled, network_config
+
+    config = network_config(rule_release / "stage_c_lite.safetensors", "stage_c")
+    other = build_unfilled("stage_c", {**config, "c_hidden": [32, 32]})
+    zeros = {
+        target.key: LowRankUpdate(*(np.zeros(shape, "float32") for shape in ((1, c_in), (c_out, 1))), 1.0)
+        for target in find_targets(other)
+        for c_in, c_out in [target.weight.shape]
+    }
+    write_lora(tmp_path / "lora.safetensors", LoraFile(zeros), other)
+    code, error = run(
+        capsys, rule_release, tmp_path / "no", "--caption", "x", "--lora", str(tmp_path / "lora.safetensors")
+    )
+    assert (
+        code == 2 and "weights.0.lora_down (1, 32), expected (1, 64)" in error and "right network and version" in error
+    )
+    assert not list((tmp_path / "no").glob("*.png"))

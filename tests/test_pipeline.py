@@ -74,3 +74,67 @@ def test_encode_then_decode_shapes(cascade):
     latent = cascade.decoder.encode(images)
     assert latent.shape == [1, 4, 24, 32]
     assert cascade.decoder.decode(latent).shape == [1, 3, 96, 128]
+
+
+def write_lora_of(cascade, path, tokens=None):
+    """A LoRA file with random numbers for the attention of a cascade's prior."""
+    from ldm.lora_files import LoraFile, write_lora
+    from ldm.lora_layouts import LowRankUpdate
+    from ldm.networks.lora import find_targets
+
+    generator, updates = np.random.default_rng(0), {}
+    for target in find_targets(cascade.prior.unet):
+        c_in, c_out = target.weight.shape
+        down, up = (generator.standard_normal(shape).astype("float32") * 0.3 for shape in ((2, c_in), (c_out, 2)))
+        updates[target.key] = LowRankUpdate(down, up, 2.0)
+    write_lora(path, LoraFile(updates, tokens, {"output_size": "320"}), cascade.prior.unet)
+    return path
+
+
+def test_a_lora_is_merged_by_strength_and_taken_out_again(rule_release, tmp_path):
+    from ldm.lora_files import TokenUpdate
+
+    cascade, captions = StableCascade(rule_release), ["a [fox] x"]
+    plain, weights = sample(cascade, captions, [7]), cascade.prior.unet.state_dict()["clip_txt_mapper.weight"].numpy()
+    vocabulary = cascade.prior.frozen.text.vocab_size
+    change = np.random.default_rng(0).standard_normal((1, cascade.prior.frozen.text.width)).astype("float32")
+    tokens = TokenUpdate(np.array([vocabulary]), change, ("[fox]:^f$|^o$",))
+    path = write_lora_of(cascade, tmp_path / "lora.safetensors", tokens)
+    results = {}
+    for scale in (1.0, 0.5, 0.0):
+        cascade.load_lora(path, scale)
+        results[scale] = sample(cascade, captions, [7])
+        assert cascade.identity()["lora"] == [f"{path} x {scale:g}"]
+        text = cascade.decoder.frozen.text
+        assert text is cascade.prior.frozen.text and text.vocab_size == vocabulary + 1
+        row = text.model.get_input_embeddings().weight.numpy()
+        letters = [text.tokenizer.get_vocab()[letter] for letter in "fo"]
+        assert np.allclose(row[-1], row[letters].mean(axis=0) + scale * change, atol=1e-6)
+        cascade.unload_loras()
+        assert "lora" not in cascade.identity()
+        assert np.array_equal(sample(cascade, captions, [7]), plain)
+    assert np.array_equal(weights, cascade.prior.unet.state_dict()["clip_txt_mapper.weight"].numpy())
+    for first, second in ((1.0, 0.5), (0.5, 0.0)):
+        assert np.linalg.norm(results[first] - results[second]) / np.linalg.norm(plain) > 1e-3
+
+
+def test_two_loras_add_up_and_two_tokens_of_a_name_do_not(rule_release, tmp_path):
+    from ldm.lora_files import TokenUpdate
+
+    cascade = StableCascade(rule_release)
+    width, vocabulary = cascade.prior.frozen.text.width, cascade.prior.frozen.text.vocab_size
+    tokens = TokenUpdate(np.array([vocabulary]), np.ones((1, width), "float32"), ("[fox]:^f$",))
+    path = write_lora_of(cascade, tmp_path / "lora.safetensors", tokens)
+    plain = write_lora_of(cascade, tmp_path / "plain.safetensors")
+    cascade.load_lora(path, 0.5)
+    cascade.load_lora(plain, 0.5)
+    together = sample(cascade, ["a boat"], [7])
+    weights = {key: value.numpy().copy() for key, value in cascade.prior.unet.state_dict().items()}
+    with pytest.raises(ValueError, match=r"\[fox\] exists already"):
+        cascade.load_lora(path)
+    for key, value in cascade.prior.unet.state_dict().items():
+        assert np.array_equal(value.numpy(), weights[key]), key  # nothing of a refused file is merged
+    cascade.unload_loras()
+    cascade.load_lora(path)
+    once = sample(cascade, ["a boat"], [7])
+    assert np.linalg.norm(once - together) / np.linalg.norm(once) < 1e-5

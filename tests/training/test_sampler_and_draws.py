@@ -4,8 +4,9 @@ import numpy as np
 import paddle
 import pytest
 
-from ldm.training.draws import DecoderDraws, PriorDraws, dropout_seed, streams
-from ldm.training.sampler import RunSampler
+from ldm.data.buckets import AspectBuckets
+from ldm.training.draws import CropGrid, DecoderDraws, PriorDraws, dropout_seed, streams
+from ldm.training.sampler import RunSampler, fixed_batches
 
 DATASET = list(range(10))
 
@@ -79,15 +80,17 @@ def test_the_encoder_sees_one_scale_per_batch_between_the_bounds():
     }
 
 
-def test_random_crops_take_the_batchs_place_and_lie_inside():
-    batch, draws = decoder_draws(0, range(8), crop=64)
-    assert draws["images"].shape == [8, 3, 64, 64] and draws["epsilon"].shape == [8, 4, 16, 16]
-    places = set()
-    for whole, cut in zip(batch["images"].numpy(), draws["images"].numpy()):
-        found = [(y, x) for y in range(65) for x in range(65) if np.array_equal(whole[:, y : y + 64, x : x + 64], cut)]
-        assert len(found) == 1
-        places.add(found[0])
-    assert len(places) == 8
+def test_squares_hold_whole_cells_and_reach_every_place():
+    grid = CropGrid(side=128, image=512, cells=12)  # 0.75 of 512 px is 384: 12 cells, 3 of them in 128 px
+    _, draws = decoder_draws(0, range(400), crop=grid)
+    corners = draws["corners"].numpy()
+    assert draws["epsilon"].shape == [400, 4, 32, 32]
+    assert grid.step == 128 and set(corners.ravel()) == {0, 128, 256, 384} and len(set(map(tuple, corners))) == 16
+
+
+def test_squares_without_whole_cells_are_refused_with_those_that_fit():
+    with pytest.raises(ValueError, match=r"--random_crop 96: .* 6 cells a side.* squares of 128, 256 pixels"):
+        CropGrid(side=96, image=256, cells=6)
 
 
 def test_encoder_latents_are_dropped_and_noised_as_asked():
@@ -103,3 +106,76 @@ def test_pyramid_noise_has_unit_variance_and_coarse_structure():
     for draws, low, high in ((plain, 0.02, 0.05), (pyramid, 0.1, 0.5)):
         assert abs(float((draws["epsilon"] ** 2).mean()) - 1) < 0.05
         assert low < float(draws["epsilon"].mean([2, 3]).std()) < high
+
+
+class Bucketed(list):
+    """What RunSampler looks at in a dataset with buckets."""
+
+    def __init__(self, sizes, random_share=0.05):
+        super().__init__(range(len(sizes)))
+        self.buckets = AspectBuckets(128, np.array(sizes), random_share)
+
+
+SIZES = [(100, 100)] * 23 + [(200, 100)] * 10 + [(100, 300)] * 3
+
+
+def bucketed(batch_size, total, seed=3, replicas=1, rank=0, consumed=0, dataset=None):
+    sampler = RunSampler(Bucketed(SIZES) if dataset is None else dataset, batch_size, total, seed, replicas, rank)
+    sampler.set_epoch(consumed_samples=consumed)
+    return [[(int(v), v.seed, v.epoch, v.bucket) for v in batch] for batch in sampler]
+
+
+def test_every_batch_is_full_and_of_one_bucket():
+    batches = bucketed(4, 200)
+    assert len(batches) == 200 and {len(batch) for batch in batches} == {4}
+    assert all(len({bucket for *_, bucket in batch}) == 1 for batch in batches)
+    first = [batch[0][3] for batch in batches[:8]]
+    assert len(set(first)) > 1  # shapes are mixed, not one after the other
+
+
+def test_nothing_is_lost_and_nothing_comes_twice():
+    """Of every epoch before the last ones each sample comes once; what is missing waits in buckets, fewer than a batch."""
+    batches = bucketed(4, 298, dataset=Bucketed(SIZES, random_share=0.0))
+    seen = [(epoch, index) for batch in batches for index, _, epoch, _ in batch]
+    assert len(set(seen)) == len(seen)
+    last = max(epoch for epoch, _ in seen)
+    missing = {(epoch, index) for epoch in range(last) for index in range(len(SIZES))} - set(seen)
+    assert len(missing) < 4 * 3 and all(epoch > last - 3 for epoch, _ in missing)
+    counts = np.bincount([index for _, index in seen])
+    assert counts.max() - counts[counts > 0].min() <= 3
+
+
+def test_rare_shapes_are_seen_as_often_as_others():
+    seen = np.bincount([index for batch in bucketed(8, 450) for index, *_ in batch], minlength=len(SIZES))
+    assert abs(seen[-3:].mean() / seen.mean() - 1) < 0.15
+
+
+def test_buckets_restart_anywhere_and_depend_on_the_seed():
+    whole = bucketed(4, 60)
+    for done in (0, 1, 17, 59, 60):
+        assert bucketed(4, 60, consumed=4 * done) == whole[done:]
+    assert bucketed(4, 60, seed=4) != whole
+
+
+def test_ranks_share_a_bucket_and_no_sample():
+    one = bucketed(4, 50)
+    ranks = [bucketed(2, 50, replicas=2, rank=rank) for rank in (0, 1)]
+    assert one == [first + second for first, second in zip(*ranks)]
+    for first, second in zip(*ranks):
+        assert first[0][3] == second[0][3]
+        assert not {visit[:3:2] for visit in first} & {visit[:3:2] for visit in second}
+
+
+def test_visits_know_their_epoch():
+    sampler = RunSampler(DATASET, 4, 10, 3)
+    visits = [visit for batch in sampler for visit in batch]
+    assert [visit.epoch for visit in visits] == [position // 10 for position in range(40)]
+    assert {(visit.seed, visit.bucket) for visit in visits} == {(3, -1)}
+
+
+def test_fixed_batches_can_be_stacked():
+    assert fixed_batches(DATASET, 5, 2) == [[0, 1], [2, 3], [4]]
+    dataset = Bucketed([(100, 100), (200, 100), (100, 100), (100, 100)])
+    assert fixed_batches(dataset, 4, 2) == [[0, 1], [2, 3]]  # its plain items are all square
+    dataset.fixed_buckets = dataset.buckets
+    assert sorted(fixed_batches(dataset, 4, 2)) == [[0, 2], [1], [3]]

@@ -5,11 +5,10 @@ import json
 import numpy as np
 import paddle
 import pytest
+from small_release import ARCHITECTURE, images, write_scenes_and_release
 
 from ldm.frozen import Frozen
 from ldm.release import Release, network_config, output_size
-from ldm.scenes.dataset import SceneSettings, make_example, write_scenes
-from ldm.scenes.render import render
 from ldm.training import autoencoder, clip, decoder, previewer, prior
 from ldm.training.arguments import parse_into
 from ldm.training.checkpoint import export_networks
@@ -17,32 +16,12 @@ from ldm.training.run import train
 from ldm.untrained import read_architecture, write_untrained_release
 from ldm.weights.files import TensorFile
 
-STAGES = [
-    {"fused": True, "expand": 2, "stride": 4, "c_in": 8, "c_out": 8, "layers": 1},
-    {"fused": False, "expand": 2, "stride": 4, "c_in": 8, "c_out": 16, "layers": 2},
-]
-UNET = {"c_cond": 16, "c_hidden": [48, 48], "nhead": [2, 2], "blocks": [[1, 1], [1, 1]]}
-ARCHITECTURE = {
-    "stage_a": {"c_hidden": 16, "bottleneck_blocks": 1, "codebook_size": 16, "scale_factor": 1.0},
-    "effnet": {"channels": 16, "stages": STAGES},
-    "previewer": {"c_hidden": 16},
-    "stage_b": {**UNET, "level_config": ["CT", "CTA"], "dropout": [0, 0], "c_clip": 16, "block_repeat": None},
-    "stage_c": {**UNET, "c_clip_text": 16, "c_clip_text_pooled": 16, "c_clip_img": 16},
-    "text_encoder": {
-        "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "hidden_act": "gelu", "max_position_embeddings": 32,
-    },
-    "image_encoder": {
-        "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16, "num_hidden_layers": 1,
-        "num_attention_heads": 2, "hidden_act": "quick_gelu", "num_channels": 3, "image_size": 32, "patch_size": 8,
-    },
-    "tokenizer": {"vocab_size": 700},
-}  # fmt: skip
 TRAINERS = {
     "stage_a": (autoencoder, "--resolution 64 --learning_rate 3e-3 --freeze_batch_norm True"),
     "stage_b": (
         decoder,
-        "--resolution 256 --random_crop 64 --train_encoder True --freeze_batch_norm True --learning_rate 2e-3",
+        "--resolution 256 --random_crop 128 --encoder_scale_min 0.75 --encoder_scale_max 0.75 --train_encoder True "
+        "--freeze_batch_norm True --learning_rate 2e-3",
     ),
     "previewer": (
         previewer,
@@ -66,20 +45,10 @@ EXPORTED = {
 VERSIONS = {"stage_b": "700M", "stage_c": "1B"}
 
 
-def images(count=16, side=64):
-    """Scenes as a batch (N, 3, S, S) in [0, 1]."""
-    scenes = [make_example(SceneSettings(count, side), index)[0] for index in range(count)]
-    return paddle.to_tensor(np.stack([render(scene, side) for scene in scenes]).transpose(0, 3, 1, 2) / np.float32(255))
-
-
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     """Twelve scenes and an untrained release for them."""
-    folder = tmp_path_factory.mktemp("trainers")
-    write_scenes(folder / "scenes", SceneSettings(12, 128), 1, iter)
-    captions = [path.read_text() for path in (folder / "scenes").rglob("*.txt")]
-    write_untrained_release(folder / "release", ARCHITECTURE, captions, images())
-    return folder
+    return write_scenes_and_release(tmp_path_factory.mktemp("trainers"))
 
 
 @pytest.mark.parametrize("name", TRAINERS)
@@ -133,7 +102,7 @@ def test_exported_towers_are_those_that_were_trained(folders, tmp_path):
 def test_a_trained_prior_says_what_size_it_generates(folders, tmp_path):
     trainer, flags = TRAINERS["stage_c"]
     common = f"--do_train --weights_path {folders / 'release'} --dataset_path {folders / 'scenes'} --output_dir {tmp_path / 'out'}"
-    groups = parse_into(trainer.GROUPS, f"{common} --max_steps 1 --resolution 192".split())
+    groups = parse_into(trainer.GROUPS, f"{common} --max_steps 1 --resolution 192 --preflight False".split())
     train(trainer.build_task, *groups)
     [path] = export_networks(tmp_path / "out", tmp_path / "new", "1B")
     assert output_size(path) == 256
