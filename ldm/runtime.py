@@ -12,19 +12,35 @@ import warnings
 NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")
 
 
-def use_fast_matrix_products():
-    """On an AMD processor with AVX2, tell Paddle's MKL to use it.
+# What MKL_DEBUG_CPU_TYPE calls a processor, and what that one must be able to do
+MKL_TYPES = {
+    "7": {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"},  # Skylake-X
+    "5": {"avx2", "fma"},  # Haswell
+}
 
-    The MKL inside Paddle's wheel is of 2020 or older and takes any processor that is not Intel's for one without AVX2:
-    float32 matrix products ran at a quarter of their speed. The variable is ignored by newer versions of MKL.
+
+def mkl_type(processor: str):
+    """The MKL_DEBUG_CPU_TYPE for a processor, told from the text of /proc/cpuinfo; None if MKL knows best itself."""
+    flags = set(processor.split())
+    if "AuthenticAMD" not in flags:
+        return None
+    return next((number for number, needed in MKL_TYPES.items() if needed <= flags), None)
+
+
+def use_fast_matrix_products():
+    """On an AMD processor, tell Paddle's MKL what it can do.
+
+    The MKL inside Paddle's wheel is of 2019 and takes any processor that is not Intel's for one without AVX2:
+    float32 matrix products ran at a quarter of the speed of AVX2, and at an eighth of that of AVX-512
+    (benchmarks/matrix_product.py). The variable is ignored by newer versions of MKL.
     """
     try:
         with open("/proc/cpuinfo") as file:
-            processor = file.read(4096)
+            processor = file.read(8192)
     except OSError:
         return
-    if "AuthenticAMD" in processor and " avx2 " in processor:
-        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
+    if (number := mkl_type(processor)) is not None:
+        os.environ.setdefault("MKL_DEBUG_CPU_TYPE", number)
 
 
 def keep_freed_memory():
