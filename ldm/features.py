@@ -1,6 +1,10 @@
-"""What Stage C's frozen encoders say about a captioned image, computed once instead of in every step."""
+"""What the frozen encoders say about a captioned image, computed once instead of in every step.
+
+Which encoders run, and how, a stage says: `PRIOR` here for Stage C, `DecoderFeatures` (ldm/decoder_features.py) for Stage B.
+"""
 
 import hashlib
+from typing import ClassVar
 
 import numpy as np
 import paddle
@@ -17,6 +21,25 @@ FORMAT = 1  # raise it when features would come out differently for the same rec
 ROWS = 512  # per file
 BATCH = 16  # images encoded at once
 DTYPES = ("float32", "float16")  # what is exact, what is half the size
+
+
+class PriorFeatures:
+    """What Stage C is trained on. `networks`: of the release, whose files the features depend on, besides the CLIP towers;
+    `recipe`: what else they depend on."""
+
+    networks = ("effnet",)
+    recipe: ClassVar[dict] = {}
+
+    def prepare(self, frozen: Frozen, dataset: ImageTextDataset):
+        """Have the dataset's items hold what `encode` needs."""
+        dataset.clip_size = frozen.image.image_size
+
+    def encode(self, frozen: Frozen, items: list, max_length=None) -> dict:
+        """Items of a dataset -> {name: (N, ...)} float32."""
+        return encode_items(frozen, items, max_length)
+
+
+PRIOR = PriorFeatures()
 
 
 def check_cache_dtype(dtype: str, flag: str):
@@ -40,12 +63,14 @@ def check_cacheable(dataset: ImageTextDataset):
         )
 
 
-def features_recipe(frozen: Frozen, resolution: int, max_length=None, crop: str = "centre", buckets=None) -> dict:
+def features_recipe(
+    frozen: Frozen, resolution: int, max_length=None, crop: str = "centre", buckets=None, stage=PRIOR
+) -> dict:
     """Everything the features depend on besides image and caption; the encoders by the hash of their files.
 
     buckets: an AspectBuckets, or None. Without them and with the centre crop the recipe is that of earlier caches.
     """
-    files = {path.name: path for path in [frozen.release.file("effnet")]}
+    files = {path.name: path for path in map(frozen.release.file, stage.networks)}
     for name, folder in frozen.folders.items():
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} does not exist: download {name}/ of the release, or correct config.py.")
@@ -57,13 +82,14 @@ def features_recipe(frozen: Frozen, resolution: int, max_length=None, crop: str 
         "tokens": "all" if max_length is None else max_length,
         "encoders": {name: sha256_of(path) for name, path in files.items()},
         **({"buckets": [f"{width}x{height}" for width, height in buckets.shapes]} if buckets else {}),
+        **stage.recipe,
     }
 
 
-def recipe_of_dataset(frozen: Frozen, dataset: ImageTextDataset, max_length=None) -> dict:
+def recipe_of_dataset(frozen: Frozen, dataset: ImageTextDataset, max_length=None, stage=PRIOR) -> dict:
     """The recipe of a dataset's views; ValueError unless it has one fixed view of every image."""
     check_cacheable(dataset)
-    return features_recipe(frozen, dataset.resolution, max_length, dataset.crop, dataset.buckets)
+    return features_recipe(frozen, dataset.resolution, max_length, dataset.crop, dataset.buckets, stage)
 
 
 def find_sources(dataset: ImageTextDataset, cache: FeatureCache, progress=iter) -> list[Source]:
@@ -104,10 +130,11 @@ def rows_of_files(missing: list, buckets) -> list[list]:
     return [group[start : start + ROWS] for group in groups for start in range(0, len(group), ROWS)]
 
 
-def fill_cache(frozen: Frozen, dataset: ImageTextDataset, cache: FeatureCache, max_length=None) -> int:
+def fill_cache(frozen: Frozen, dataset: ImageTextDataset, cache: FeatureCache, max_length=None, stage=PRIOR) -> int:
     """Encode what the cache lacks; how many items that was. Stopped, it goes on with the first missing file."""
     check_cacheable(dataset)
-    dataset.clip_size, dtype = frozen.image.image_size, cache.recipe["dtype"]
+    stage.prepare(frozen, dataset)
+    dtype = cache.recipe["dtype"]
     sources = find_sources(dataset, cache, lambda indices: tqdm(indices, desc="Hashing", leave=False))
     missing = list({source.key: i for i, source in enumerate(sources) if source.key not in cache}.values())
     cache.begin(empty_caption(frozen, max_length))
@@ -116,7 +143,7 @@ def fill_cache(frozen: Frozen, dataset: ImageTextDataset, cache: FeatureCache, m
             parts = []
             for first in range(0, len(rows), BATCH):
                 indices = rows[first : first + BATCH]
-                parts.append(encode_items(frozen, [dataset[index] for index in indices], max_length))
+                parts.append(stage.encode(frozen, [dataset[index] for index in indices], max_length))
                 bar.update(len(indices))
             arrays = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name in parts[0]}
             cache.add([sources[index] for index in rows], arrays)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python
-"""Run Stage C's frozen encoders once over a dataset, so that training needs neither CLIP nor EfficientNet."""
+"""Run a stage's frozen encoders once over a dataset, so that its training needs none of them."""
 
 import argparse
 import sys
@@ -21,19 +21,24 @@ DATA_FLAGS = (
 def cache(args):
     """Encode what the cache lacks."""
     from ldm.data.feature_cache import FeatureCache
-    from ldm.features import check_cache_dtype, fill_cache, recipe_of_dataset
+    from ldm.decoder_features import DecoderFeatures
+    from ldm.features import PRIOR, check_cache_dtype, fill_cache, recipe_of_dataset
     from ldm.frozen import open_release
     from ldm.training.data import open_dataset
+    from ldm.training.decoder import DecoderDataArguments
     from ldm.training.prior import PriorDataArguments
 
     check_cache_dtype(args.dtype, "--dtype")
     flags = {name: getattr(args, name) for name in DATA_FLAGS}
-    data = PriorDataArguments(**flags, check_images=args.skip_corrupt, random_bucket=0.0)
+    arguments, stage = PriorDataArguments, PRIOR
+    if args.stage == "decoder":
+        arguments, stage = DecoderDataArguments, DecoderFeatures(args.encoder_scale, args.encoder_resample)
+    data = arguments(**flags, check_images=args.skip_corrupt, random_bucket=0.0)
     frozen, _ = open_release(args.weights_path, "float32")
     dataset = open_dataset(data)
-    recipe = recipe_of_dataset(frozen, dataset, args.model_max_length)
+    recipe = recipe_of_dataset(frozen, dataset, args.model_max_length, stage)
     store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype})
-    encoded = fill_cache(frozen, dataset, store, args.model_max_length)
+    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage)
     size = sum(path.stat().st_size for path in store.folder.iterdir())
     print(
         f"{store.folder}: {encoded} images encoded, {len(dataset) - encoded} were there already, {size / 1e6:.0f} MB. "
@@ -46,8 +51,20 @@ def main(argv=None) -> int:
     add = parser.add_argument
     add("--dataset_path", required=True, help="image-text folder, metadata table or tars to train on")
     add("--feature_cache", required=True, help="folder to write; only what it lacks is encoded")
+    add("--stage", choices=("prior", "decoder"), default="prior", help="which is to be trained (default: %(default)s)")
+    add(
+        "--encoder_scale",
+        type=float,
+        default=0.75,
+        help="decoder: side of what the encoder sees, as a share of the image's",
+    )
+    add(
+        "--encoder_resample",
+        default="nearest",
+        help="decoder: nearest or area, as the trainer's (default: %(default)s)",
+    )
     add("--weights_path", default=config.WEIGHTS_PATH, help="release folder whose encoders run (default: %(default)s)")
-    add("--resolution", type=int, help="as the trainer's: training crop in pixels (default: 768)")
+    add("--resolution", type=int, help="as the trainer's: training crop in pixels (default: the trainer's)")
     add("--output_size", type=int, help="as the trainer's: size that will be generated, instead of --resolution")
     add("--crop", default="centre", help="as the trainer's, but not random: centre or smart (default: %(default)s)")
     add("--aspect_buckets", action="store_true", help="as the trainer's, which then needs --random_bucket 0")

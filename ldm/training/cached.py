@@ -6,7 +6,7 @@ from tqdm.auto import tqdm
 
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache
-from ldm.features import DTYPES, find_sources, recipe_of_dataset
+from ldm.features import DTYPES, PRIOR, find_sources, recipe_of_dataset
 from ldm.frozen import Frozen
 
 
@@ -47,9 +47,9 @@ def _missing(cache: FeatureCache, missing: list, total: int) -> str:
     return f"{cache.root} has no features of these encoders for these images{found}: {remedy}."
 
 
-def open_cached(path, frozen: Frozen, images: ImageTextDataset, max_length) -> CachedFeatures:
+def open_cached(path, frozen: Frozen, images: ImageTextDataset, max_length, stage=PRIOR) -> CachedFeatures:
     """The features of `images` in the cache at `path`; ValueError if any is missing or was made otherwise."""
-    recipe = recipe_of_dataset(frozen, images, max_length)
+    recipe = recipe_of_dataset(frozen, images, max_length, stage)
     caches = [FeatureCache(path, {**recipe, "dtype": dtype}) for dtype in DTYPES]
     return CachedFeatures(next((cache for cache in caches if len(cache)), caches[0]), images)
 

@@ -6,14 +6,18 @@ from typing import ClassVar, Optional
 import paddle
 
 import config
+from ldm.decoder_features import DecoderFeatures
+from ldm.frozen import open_release
 from ldm.generation import to_uint8
 from ldm.model_b import ModelB
-from ldm.sizes import MINIMUM, TRAINING_FACTOR
+from ldm.model_b_cached import CachedModelB
+from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments, check_at_least_one, check_shares
+from ldm.training.cached import open_cached, stack
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
-from ldm.training.draws import CropGrid, DecoderDraws
+from ldm.training.draws import DecoderDraws, Squares
 from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
 
@@ -39,6 +43,10 @@ class DecoderArguments:
         default=0.0, metadata={"help": "standard deviation of noise on the encoder's latents; the release has none"}
     )
     pyramid_noise: bool = field(default=True, metadata={"help": "noise with coarser levels added, as in the release"})
+    feature_cache: Optional[str] = field(
+        default=None,
+        metadata={"help": "folder that scripts/cache_features.py --stage decoder wrote: train without the encoders"},
+    )
     caption_dropout: float = field(default=0.05, metadata={"help": "share of captions replaced by the empty one"})
     num_inference_steps: int = field(default=10, metadata={"help": "sampling steps of the logged pictures"})
 
@@ -51,6 +59,16 @@ class DecoderArguments:
             raise ValueError(
                 f"--encoder_scale_min {self.encoder_scale_min} must be above 0 and at most --encoder_scale_max "
                 f"{self.encoder_scale_max}."
+            )
+        if self.feature_cache and self.train_encoder:
+            raise ValueError(
+                "--train_encoder changes what --feature_cache holds the results of: leave one of them out."
+            )
+        if self.feature_cache and self.encoder_scale_min != self.encoder_scale_max:
+            raise ValueError(
+                f"--feature_cache holds what the encoder sees at one scale: give --encoder_scale_min "
+                f"{self.encoder_scale_min} and --encoder_scale_max {self.encoder_scale_max} the same value, the "
+                "--encoder_scale of scripts/cache_features.py."
             )
         if self.encoder_noise < 0:
             raise ValueError(f"--encoder_noise must not be negative, got {self.encoder_noise}.")
@@ -93,34 +111,40 @@ GROUPS = (DecoderArguments, DecoderDataArguments)
 
 def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, args) -> Task:
     """Model and data put together. ValueError and OSError for anything wrong with the inputs."""
-    dataset = open_dataset(data_args)
-    model = ModelB(model_args.weights_path, model_args.model_version, "float32", model_args.unet_path)
-    model.encoder_resample = model_args.encoder_resample
+    images, dataset, model, collate = (_from_cache if model_args.feature_cache else _from_images)(model_args, data_args)
     networks = {"unet": NetworkEntry("stage_b", model.unet_config)}
     if model_args.train_encoder:
         networks["effnet"] = NetworkEntry("effnet", model.train_encoder())
+    step = AUTOENCODER_FACTOR * model.unet.patch_size
+    squares = Squares(data_args.random_crop, data_args.resolution, step)
     draw = DecoderDraws(
         c_latent=model.unet.c_in,
-        c_encoder=model.encoder.c_latent,
+        c_encoder=model.unet.effnet_mapper[0].weight.shape[0],  # without loading the encoder
         caption_dropout=model_args.caption_dropout,
         encoder_scale=(model_args.encoder_scale_min, model_args.encoder_scale_max),
         latent_noise=model_args.encoder_noise,
         pyramid=model_args.pyramid_noise,
-        crop=_crop_grid(model_args, data_args) if data_args.random_crop else None,
+        crop=squares if data_args.random_crop else None,
     )
-    pictures = [_pictures(model, dataset, model_args)]
-    return Task(model, dataset, Collator(model.frozen.text.tokenize), networks, draw, pictures)
+    return Task(model, dataset, collate, networks, draw, [_pictures(model, images, model_args)])
 
 
-def _crop_grid(model_args: DecoderArguments, data_args: DecoderDataArguments) -> CropGrid:
-    """Where squares may be cut; ValueError if the encoder's scale changes from batch to batch."""
-    low, high = model_args.encoder_scale_min, model_args.encoder_scale_max
-    if low != high:
-        raise ValueError(
-            f"--random_crop needs one scale of what the encoder sees, got --encoder_scale_min {low} and "
-            f"--encoder_scale_max {high}: give both the same value, 0.75 for what the prior is used at."
-        )
-    return CropGrid(data_args.random_crop, data_args.resolution, int(data_args.resolution * low / TRAINING_FACTOR))
+def _from_images(model_args: DecoderArguments, data_args: DecoderDataArguments):
+    """Images, dataset, model and collation where the encoders run in every step."""
+    images = open_dataset(data_args)
+    model = ModelB(model_args.weights_path, model_args.model_version, "float32", model_args.unet_path)
+    model.encoder_resample = model_args.encoder_resample
+    return images, images, model, Collator(model.frozen.text.tokenize)
+
+
+def _from_cache(model_args: DecoderArguments, data_args: DecoderDataArguments):
+    """The same where their results are read from a cache. Images are hashed, and decoded for the logged pictures only."""
+    frozen, _ = open_release(model_args.weights_path, "float32")
+    images = open_dataset(data_args, decode=False)
+    stage = DecoderFeatures(model_args.encoder_scale_min, model_args.encoder_resample)
+    dataset = open_cached(model_args.feature_cache, frozen, images, None, stage)
+    options = {"version": model_args.model_version, "dtype": "float32", "unet_path": model_args.unet_path}
+    return images, dataset, CachedModelB(dataset.cache.shared(), frozen=frozen, **options), stack
 
 
 def _pictures(model: ModelB, dataset, model_args: DecoderArguments) -> Pictures:

@@ -42,34 +42,30 @@ def _prior_grid(batch: dict) -> list:
     return list(batch["latents"].shape[2:]) if "latents" in batch else _grid(batch["images"], TRAINING_FACTOR)
 
 
+def _decoder_grid(batch: dict) -> list:
+    """Rows and columns of Stage A's latents of a batch: those it holds, else those of its images."""
+    return (
+        list(batch["decoder_latents"].shape[2:])
+        if "decoder_latents" in batch
+        else _grid(batch["images"], AUTOENCODER_FACTOR)
+    )
+
+
 def _grid(images, factor: int) -> list:
     return [-(-side // factor) for side in images.shape[2:]]
 
 
 @dataclass(frozen=True)
-class CropGrid:
-    """Where squares may be cut from images so that they hold whole cells of the semantic latent.
-
-    side: of the squares, image: of the images, both in pixels; cells: of the latent of a whole image, along a side.
-    ValueError if no square of this side holds whole cells.
-    """
+class Squares:
+    """Squares of `side` pixels in images of `image` pixels, their corners at multiples of `step` pixels."""
 
     side: int
     image: int
-    cells: int
+    step: int
 
     def __post_init__(self):
-        fitting = [side for side in range(8, self.image + 1, 8) if side * self.cells % self.image == 0]
-        if self.side not in fitting:
-            raise ValueError(
-                f"--random_crop {self.side}: at --resolution {self.image} the semantic encoder makes {self.cells} cells a "
-                f"side, and whole ones are in squares of {', '.join(map(str, fitting))} pixels."
-            )
-
-    @property
-    def step(self) -> int:
-        """Pixels from one possible corner to the next."""
-        return next(side for side in range(8, self.image + 1, 8) if side * self.cells % self.image == 0)
+        if self.side % self.step:
+            raise ValueError(f"--random_crop {self.side}: this decoder needs a multiple of {self.step}.")
 
     def draw(self, stream: NoiseStream):
         """Corners (B, 2): top and left in pixels."""
@@ -114,20 +110,19 @@ class DecoderDraws:
     encoder_scale: tuple = (0.5, 1.0)
     latent_noise: float = 0.0
     pyramid: bool = False
-    crop: Optional[CropGrid] = None
+    crop: Optional[Squares] = None
 
     def __call__(self, streams: Streams, batch: dict, times=None) -> dict:
         stream, (low, high) = streams.samples, self.encoder_scale
-        images = batch["images"]
+        grid = _decoder_grid(batch)
         scale = low + (high - low) * float(streams.step.uniform())
-        sides = [max(1, int(side * scale / TRAINING_FACTOR)) for side in images.shape[2:]]
+        cells = [max(1, int(AUTOENCODER_FACTOR * side * scale / TRAINING_FACTOR)) for side in grid]
         caption_dropped = stream.uniform() < self.caption_dropout
         encoder_dropped = stream.uniform() < ENCODER_DROPOUT
         t = training_times(stream.uniform())
         crop = {"corners": self.crop.draw(stream)} if self.crop else {}
-        latent_sides = [self.crop.side // AUTOENCODER_FACTOR] * 2 if self.crop else _grid(images, AUTOENCODER_FACTOR)
-        epsilon = stream.normal((self.c_latent, *latent_sides))
-        noise = stream.normal((self.c_encoder, *sides)) * self.latent_noise
+        epsilon = stream.normal((self.c_latent, *([self.crop.side // AUTOENCODER_FACTOR] * 2 if self.crop else grid)))
+        noise = stream.normal((self.c_encoder, *cells)) * self.latent_noise
         return {
             **crop,
             "caption_dropped": caption_dropped,

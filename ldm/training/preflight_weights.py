@@ -10,7 +10,7 @@ from ldm.release import network_config
 from ldm.training.checkpoint import check_adapter
 from ldm.training.preflight_report import Report
 from ldm.weights.convert import is_paddle_layout
-from ldm.weights.detect import TELLING_KEYS, detect_network, detect_version
+from ldm.weights.detect import TELLING_KEYS, detect_network, version_of_shapes
 from ldm.weights.files import TensorFile
 
 CHEAP = 1 << 28  # bytes of a file that is hashed whole; of larger ones the header alone
@@ -44,7 +44,7 @@ def identity(path) -> str:
     path = Path(path)
     with TensorFile(path) as file:
         kind = detect_network(file)
-        version = detect_version(file, kind) if kind in TELLING_KEYS else None
+        version = version_of_shapes(file.shapes, kind, is_paddle_layout(file)) if kind in TELLING_KEYS else None
         count = sum(int(np.prod(shape)) for shape in file.shapes.values())
         dtypes, layout = (
             ", ".join(sorted(set(file.dtypes.values()))),

@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ldm.data.buckets import AspectBuckets
-from ldm.training.draws import CropGrid, DecoderDraws, PriorDraws, dropout_seed, streams
+from ldm.training.draws import DecoderDraws, PriorDraws, Squares, dropout_seed, streams
 from ldm.training.sampler import RunSampler, fixed_batches
 
 DATASET = list(range(10))
@@ -80,17 +80,16 @@ def test_the_encoder_sees_one_scale_per_batch_between_the_bounds():
     }
 
 
-def test_squares_hold_whole_cells_and_reach_every_place():
-    grid = CropGrid(side=128, image=512, cells=12)  # 0.75 of 512 px is 384: 12 cells, 3 of them in 128 px
-    _, draws = decoder_draws(0, range(400), crop=grid)
+def test_squares_reach_every_place():
+    _, draws = decoder_draws(0, range(400), crop=Squares(side=128, image=160, step=8))
     corners = draws["corners"].numpy()
     assert draws["epsilon"].shape == [400, 4, 32, 32]
-    assert grid.step == 128 and set(corners.ravel()) == {0, 128, 256, 384} and len(set(map(tuple, corners))) == 16
+    assert set(corners.ravel()) == {0, 8, 16, 24, 32} and len(set(map(tuple, corners))) == 25
 
 
-def test_squares_without_whole_cells_are_refused_with_those_that_fit():
-    with pytest.raises(ValueError, match=r"--random_crop 96: .* 6 cells a side.* squares of 128, 256 pixels"):
-        CropGrid(side=96, image=256, cells=6)
+def test_squares_that_cut_a_position_of_the_stem_are_refused():
+    with pytest.raises(ValueError, match="--random_crop 72: .* multiple of 16"):
+        Squares(side=72, image=256, step=16)
 
 
 def test_encoder_latents_are_dropped_and_noised_as_asked():

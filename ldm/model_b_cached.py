@@ -1,0 +1,44 @@
+"""ModelB trained on precomputed features: no CLIP tower, no EfficientNet, no Stage A in a training step."""
+
+import paddle
+
+from ldm.conditions import decoder_conditions
+from ldm.model_b import ModelB, cut_squares
+from ldm.sizes import AUTOENCODER_FACTOR
+
+
+class CachedModelB(ModelB):
+    """ModelB whose training batches are features. empty: {"pooled": (1, c)} of the empty caption.
+
+    The other arguments are ModelB's.
+    """
+
+    def __init__(self, empty: dict, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.empty = paddle.to_tensor(empty["pooled"])
+
+    def forward(
+        self,
+        decoder_latents,
+        latents,
+        pooled,
+        caption_dropped,
+        encoder_dropped,
+        encoder_noise,
+        t,
+        epsilon,
+        corners=None,
+    ):
+        """One training batch -> the loss (), float32, as ModelB's on the images that the features were made from.
+
+        decoder_latents (B, 4, S / 4, S / 4) are Stage A's, latents (B, 16, h, w) the semantic encoder's; pooled (B, 1, c);
+        the rest as ModelB's.
+        """
+        pooled = paddle.where(caption_dropped.reshape([-1, 1, 1]), self.empty, pooled)
+        latents = latents + encoder_noise
+        latents = paddle.where(encoder_dropped.reshape([-1, 1, 1, 1]), paddle.zeros_like(latents), latents)
+        if corners is not None:
+            size = [AUTOENCODER_FACTOR * side for side in decoder_latents.shape[2:]]
+            latents = self.cut_condition(latents, size, corners, AUTOENCODER_FACTOR * epsilon.shape[2])
+            decoder_latents = cut_squares(decoder_latents, corners // AUTOENCODER_FACTOR, epsilon.shape[2])
+        return self.training_loss(decoder_latents, decoder_conditions(pooled, latents), t, epsilon).loss
