@@ -48,6 +48,16 @@ def parse(argv=None) -> argparse.Namespace:
         action="store_true",
         help="also result_0.txt, ...: a dataset, for instance for a trainer's --preservation_path",
     )
+    add(
+        "--compile",
+        action="store_true",
+        help="compile prior and decoder for this CPU: faster from the second step on, same images; the programs are kept",
+    )
+    add(
+        "--compile_cache",
+        default=None,
+        help="folder for compiled programs, as large as the weights for every size; default: in the user's cache folder",
+    )
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
     return parser.parse_args(argv)
 
@@ -68,12 +78,17 @@ def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
     from ldm.atomic import atomic_path
     from ldm.captions import read_captions
+    from ldm.compiled import check_compilable
     from ldm.demo import weights_folder
     from ldm.images import check_writable, contact_sheet, save_png
     from ldm.pipeline import GenerationSettings, StableCascade, native_size
 
     if args.write_captions and args.contact_sheet:
         raise ValueError("--write_captions makes a dataset, in which --contact_sheet has no caption: leave one out.")
+    if args.compile_cache is not None and not args.compile:
+        raise ValueError("--compile_cache is for --compile: add that.")
+    if args.compile:
+        check_compilable()
     captions = read_captions(args.caption)
     names = ("seed", "steps", "cfg", "decoder_steps", "decoder_cfg")
     settings = GenerationSettings(**{name: getattr(args, name) for name in names})
@@ -86,6 +101,8 @@ def generate(args):
     cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights)
     for path, scale in loras:
         cascade.load_lora(path, scale)
+    if args.compile:
+        cascade.compile(args.compile_cache, keep_weights=False)  # a run has one size and one batch size
     print(cascade.describe())
 
     pictures = []

@@ -1,5 +1,7 @@
 """Captions and images -> the conditioning tensors of prior and decoder, for generation and for training."""
 
+from dataclasses import dataclass
+
 import paddle
 
 from ldm.frozen import Frozen
@@ -7,13 +9,39 @@ from ldm.precision import float32_region
 from ldm.sizes import TRAINING_FACTOR
 
 
-def prior_conditions(frozen: Frozen, captions: list, image_embeds=None) -> dict:
-    """Stage C's conditions for B captions; "" is the unconditional one.
+@dataclass(frozen=True)
+class EncodedCaptions:
+    """B captions as the text tower sees them, and the empty one that guidance leads away from."""
 
-    image_embeds (B, N, c): CLIP image embeddings for image variations, zeros where absent.
-    """
-    text_embeds, pooled = frozen.text.encode(captions)
-    return assemble_prior_conditions(text_embeds, pooled, image_embeds)
+    text_embeds: paddle.Tensor  # (B, L, c)
+    pooled: paddle.Tensor  # (B, 1, c')
+    empty_text_embeds: paddle.Tensor  # (1, L, c)
+    empty_pooled: paddle.Tensor  # (1, 1, c')
+
+    def __len__(self):
+        return self.pooled.shape[0]
+
+    def unconditional(self) -> "EncodedCaptions":
+        """The empty caption B times."""
+        text_embeds, pooled = (x.expand([len(self), -1, -1]) for x in (self.empty_text_embeds, self.empty_pooled))
+        return EncodedCaptions(text_embeds, pooled, self.empty_text_embeds, self.empty_pooled)
+
+
+def encode_captions(frozen: Frozen, captions) -> EncodedCaptions:
+    """B captions, each different one encoded once; what is encoded already is returned as it is."""
+    if isinstance(captions, EncodedCaptions):
+        return captions
+    distinct = list(dict.fromkeys(captions))
+    text_embeds, pooled = frozen.text.encode(distinct)
+    if len(distinct) < len(captions):
+        rows = paddle.to_tensor([distinct.index(caption) for caption in captions])
+        text_embeds, pooled = text_embeds.index_select(rows), pooled.index_select(rows)
+    return EncodedCaptions(text_embeds, pooled, *frozen.text.encode([""]))
+
+
+def prior_conditions(captions: EncodedCaptions, image_embeds) -> dict:
+    """Stage C's conditions for B captions and image_embeds (B, N, c): CLIP's, for image variations, or zeros."""
+    return assemble_prior_conditions(captions.text_embeds, captions.pooled, image_embeds)
 
 
 def assemble_prior_conditions(text_embeds, pooled, image_embeds) -> dict:
@@ -26,10 +54,9 @@ def decoder_conditions(pooled, latent_c) -> dict:
     return {"effnet": latent_c, "clip": pooled}
 
 
-def decoder_unconditional(frozen: Frozen, latent_c) -> dict:
+def decoder_unconditional(captions: EncodedCaptions, latent_c) -> dict:
     """What Stage B is guided away from: the text of "" and a zero latent."""
-    _, pooled = frozen.text.encode([""])
-    return decoder_conditions(pooled.expand([latent_c.shape[0], -1, -1]), paddle.zeros_like(latent_c))
+    return decoder_conditions(captions.unconditional().pooled, paddle.zeros_like(latent_c))
 
 
 def drop_captions(frozen: Frozen, input_ids, attention_mask, dropped):

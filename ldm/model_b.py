@@ -4,7 +4,15 @@ from typing import Optional
 
 import paddle
 
-from ldm.conditions import decoder_conditions, decoder_unconditional, training_latents, training_text
+from ldm.compiled import CompiledSampling
+from ldm.conditions import (
+    EncodedCaptions,
+    decoder_conditions,
+    decoder_unconditional,
+    encode_captions,
+    training_latents,
+    training_text,
+)
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.loss import p2_weight
 from ldm.diffusion.noise import image_seeds
@@ -12,12 +20,13 @@ from ldm.diffusion.objective import Objective, noise_prediction_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
+from ldm.networks.resample import resize
 from ldm.precision import float32_region
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.stage import CascadeStage, EncoderOwner
 
 
-class ModelB(EncoderOwner, CascadeStage):
+class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
     """Stage B, called the decoder, and Stage A behind it. version: "700M" or "3B"; else as CascadeStage."""
 
     kind = "stage_b"
@@ -39,6 +48,7 @@ class ModelB(EncoderOwner, CascadeStage):
 
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
         """The release's loss on Stage A latents: weighted squared error of the predicted noise; kept in `objective`."""
+        self.check_not_compiled("be trained")
         objective = noise_prediction_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
         self.objective = objective.detached()
         return objective
@@ -61,46 +71,57 @@ class ModelB(EncoderOwner, CascadeStage):
         encoder_dropped (B,) bool; t (B,); epsilon like the latents (B, 4, S / 4, S / 4). encoder_noise (B, 16, h, w)
         is added to the encoder's latents and says by its size at which scale the encoder sees the images.
         corners (B, 2): train on the squares with these top left corners, in pixels; their side is 4 times epsilon's.
-        The encoder sees the whole images, and the squares must hold whole cells of its latents.
+        The encoder sees the whole images.
         """
         with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
             _, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
             latent_c = training_latents(self.encoder, images, encoder_dropped, encoder_noise, self.encoder_resample)
         if corners is not None:
-            side, cells, crop = images.shape[2], latent_c.shape[2], AUTOENCODER_FACTOR * epsilon.shape[2]
-            latent_c = cut_squares(latent_c, corners * cells // side, crop * cells // side)
+            crop = AUTOENCODER_FACTOR * epsilon.shape[2]
+            latent_c = self.cut_condition(latent_c, images.shape[2:], corners, crop)
             images = cut_squares(images, corners, crop)
         latents = self.encode(images)
         return self.training_loss(latents, decoder_conditions(pooled, latent_c), t, epsilon).loss
+
+    def cut_condition(self, latent_c, size, corners, crop: int):
+        """The prior's latent of whole images of `size` (H, W) pixels as the UNet lays it over its stem, of the squares alone.
+
+        Cutting the latent itself would stretch it: the release aligns its outermost cells with the image's edges.
+        """
+        place = AUTOENCODER_FACTOR * self.unet.patch_size  # pixels per position of the stem
+        return cut_squares(resize(latent_c, [side // place for side in size]), corners // place, crop // place)
 
     def sample(
         self, latent_c, captions, height, width, cfg=1.1, seeds=(0,), steps=10, sampler="ddpm", shift=1.0, progress=True
     ):
         """Prior latents (B, 16, h, w) and their captions -> Stage A latents (B, 4, ~height / 4, ~width / 4).
 
-        Image i depends on latent_c[i], captions[i] and seeds[i] alone.
+        captions: texts, or what `encode_captions` made of them. Image i depends on latent_c[i], captions[i] and seeds[i]
+        alone.
         """
         check_size(height, width)
         settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
         shape = (self.unet.c_in, *decoder_grid(height, width))
-        _, pooled = self.frozen.text.encode(captions)
-        conditions, unconditional = decoder_conditions(pooled, latent_c), decoder_unconditional(self.frozen, latent_c)
+        captions = encode_captions(self.frozen, captions)
+        conditions = decoder_conditions(captions.pooled, latent_c)
+        unconditional = decoder_unconditional(captions, latent_c)
         with self.evaluating():
-            return run_sampling(self.unet, conditions, unconditional, shape, seeds, "Stage B", settings, progress)
+            return run_sampling(self.denoiser, conditions, unconditional, shape, seeds, "Stage B", settings, progress)
 
     def log_image(
         self, latent_c, caption, height=None, width=None, cfg=1.1, batch_size=None, seed=0, steps=10, progress=True
     ):
         """Finished images of the prior's latents: (uint8 (B, height, width, 3), Stage A latents).
 
-        The size defaults to the one that the latents' grid stands for; image i uses seed + i.
+        caption: one text, or a list of them, or EncodedCaptions. The size defaults to the one that the latents' grid
+        stands for; image i uses seed + i.
         """
         rows, columns = image_size_of_grid(*latent_c.shape[2:])
         height, width = height or rows, width or columns
         batch_size = latent_c.shape[0] if batch_size is None else batch_size
         if batch_size != latent_c.shape[0]:
             raise ValueError(f"batch_size {batch_size}, but latent_c holds {latent_c.shape[0]} latents.")
-        captions = caption_batch(caption, batch_size)
+        captions = caption if isinstance(caption, EncodedCaptions) else caption_batch(caption, batch_size)
         latents = self.sample(
             latent_c, captions, height, width, cfg, image_seeds(seed, batch_size), steps, progress=progress
         )

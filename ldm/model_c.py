@@ -5,8 +5,11 @@ from typing import Optional
 import paddle
 
 from ldm.adapter import AdapterOwner
+from ldm.compiled import CompiledSampling
 from ldm.conditions import (
+    EncodedCaptions,
     assemble_prior_conditions,
+    encode_captions,
     encode_images,
     prior_conditions,
     training_image_embeds,
@@ -24,23 +27,31 @@ from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
 
 
-class ModelC(AdapterOwner, CascadeStage):
+class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
     """Stage C, called the prior. version: "1B" or "3.6B"; the other arguments are CascadeStage's."""
 
     kind = "stage_c"
     loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
     objective: Optional[Objective] = None  # of the last training batch
 
-    def conditions(self, captions: list, image_embeds=None) -> dict:
+    def conditions(self, captions: EncodedCaptions, image_embeds=None) -> dict:
         """B captions and optional CLIP image embeddings (B, N, c) -> the UNet's conditions."""
         if image_embeds is None:
             image_embeds = paddle.zeros([len(captions), 1, self.image_width])
-        return prior_conditions(self.frozen, captions, image_embeds)
+        return prior_conditions(captions, image_embeds)
 
     @property
     def image_width(self) -> int:
         """Width of the CLIP image embeddings the UNet takes."""
         return self.unet.clip_img_mapper.weight.shape[0]
+
+    def load_lora(self, path, scale: float = 1.0):
+        self.check_not_compiled("take in a LoRA")
+        return super().load_lora(path, scale)
+
+    def unload_loras(self):
+        self.check_not_compiled("give back a LoRA")
+        return super().unload_loras()
 
     def encode(self, images):
         """Images (B, 3, H, W) in [0, 1] -> latents (B, 16, ceil(H / 32), ceil(W / 32))."""
@@ -50,6 +61,7 @@ class ModelC(AdapterOwner, CascadeStage):
 
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
         """The release's loss: weighted squared error of the predicted noise; kept in `objective`. t (B,) in [0.001, 1]."""
+        self.check_not_compiled("be trained")
         objective = noise_prediction_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
         self.objective = objective.detached()
         return objective
@@ -74,15 +86,15 @@ class ModelC(AdapterOwner, CascadeStage):
     ):
         """One latent per caption: (B, 16, ceil(height / 42.67), ceil(width / 42.67)), float32.
 
-        Image i depends on captions[i] and seeds[i] alone. cfg: guidance scale, or (at t = 1, at t = 0).
+        captions: B texts, or what `encode_captions` made of them. Image i depends on captions[i] and seeds[i] alone. cfg: guidance scale, or (at t = 1, at t = 0).
         """
         check_size(height, width)
         settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
         shape = (self.unet.c_in, *prior_grid(height, width))
-        conditions = self.conditions(captions)
-        unconditional = {k: v.expand([len(captions), -1, -1]) for k, v in self.conditions([""]).items()}
+        captions = encode_captions(self.frozen, captions)
+        conditions, unconditional = self.conditions(captions), self.conditions(captions.unconditional())
         with self.evaluating():
-            return run_sampling(self.unet, conditions, unconditional, shape, seeds, "Stage C", settings, progress)
+            return run_sampling(self.denoiser, conditions, unconditional, shape, seeds, "Stage C", settings, progress)
 
     def log_image(self, caption, height=1024, width=1024, cfg=4.0, batch_size=1, seed=0, steps=20, progress=True):
         """Previews of `batch_size` images: (uint8 (B, H', W', 3) at about 1/5 of the size, latents).

@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass
 
 import config
+from ldm.compiled_cache import default_folder
+from ldm.conditions import encode_captions
 from ldm.diffusion.noise import check_seed, image_seeds
 from ldm.frozen import open_release
 from ldm.generation import caption_batch
@@ -51,9 +53,9 @@ class StableCascade:
     """
 
     def __init__(self, weights_path=None, prior_version=None, decoder_version=None, dtype=None, prior_path=None):
-        frozen, dtype = open_release(weights_path, dtype)
-        self.prior = ModelC(weights_path, prior_version, dtype, unet_path=prior_path, frozen=frozen)
-        self.decoder = ModelB(weights_path, decoder_version, dtype, frozen=frozen)
+        self.frozen, dtype = open_release(weights_path, dtype)
+        self.prior = ModelC(weights_path, prior_version, dtype, unet_path=prior_path, frozen=self.frozen)
+        self.decoder = ModelB(weights_path, decoder_version, dtype, frozen=self.frozen)
 
     def load_lora(self, path, scale: float = 1.0):
         """Merge a LoRA of the prior, times `scale`, and its learned tokens, which the decoder's captions know then too.
@@ -65,6 +67,16 @@ class StableCascade:
     def unload_loras(self):
         """Prior and text tower as their files have them."""
         self.prior.unload_loras()
+
+    def compile(self, folder=None, keep_weights: bool = True):
+        """Generate by compiled programs from now on (CPU, float32), kept in `folder`, by default the user's cache.
+
+        The first image of a size and batch size takes longer, and its programs the disk space of the weights, once.
+        LoRAs are loaded before. keep_weights False saves memory where everything is of one size: see `ldm.compiled`.
+        """
+        folder = default_folder() if folder is None else folder
+        for stage in (self.prior, self.decoder):
+            stage.compile(folder, keep_weights)
 
     def identity(self) -> dict:
         """Which weights and precision made an image, for its metadata."""
@@ -80,7 +92,7 @@ class StableCascade:
         loras = "".join(f" with LoRA {lora}" for lora in identity.get("lora", []))
         return (
             f"prior {identity['prior']} ({sizes[0] / 1e6:,.1f}M){loras}, decoder {identity['decoder']} ({sizes[1] / 1e6:,.1f}M), "
-            f"{identity['dtype']}"
+            f"{identity['dtype']}{', compiled' if self.prior.compiled else ''}"
         )
 
     def __call__(self, caption, batch_size=1, settings=GenerationSettings(), progress=True):
@@ -89,7 +101,8 @@ class StableCascade:
         Image i is the one that `settings.seed + i` gives on its own.
         """
         s = settings
-        captions, seeds = caption_batch(caption, batch_size), image_seeds(s.seed, batch_size)
+        seeds = image_seeds(s.seed, batch_size)
+        captions = encode_captions(self.frozen, caption_batch(caption, batch_size))
         latent = self.prior.sample(captions, s.height, s.width, s.cfg, seeds, s.steps, progress=progress)
         images, _ = self.decoder.log_image(
             latent, captions, s.height, s.width, s.decoder_cfg, batch_size, s.seed, s.decoder_steps, progress

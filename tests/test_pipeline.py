@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from ldm.conditions import encode_captions
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.pipeline import GenerationSettings, StableCascade
@@ -55,6 +56,26 @@ def test_one_text_tower_is_shared_and_no_frozen_weight_is_saved(cascade):
     assert cascade.prior.frozen is cascade.decoder.frozen
     for stage in (cascade.prior, cascade.decoder):
         assert all(key.startswith("unet.") for key in stage.state_dict())
+
+
+def test_each_different_caption_is_encoded_once(cascade, monkeypatch):
+    settings = GenerationSettings(height=256, width=256, steps=1, decoder_steps=1)
+    captions = ["a fox", "a boat", "a fox"]
+    expected = cascade(captions, 3, settings, progress=False)
+    text, seen = cascade.frozen.text, []
+    encode = text.encode
+    monkeypatch.setattr(text, "encode", lambda captions: seen.append(list(captions)) or encode(captions))
+    assert np.array_equal(cascade(captions, 3, settings, progress=False), expected)
+    assert seen == [["a fox", "a boat"], [""]]
+
+    encoded = encode_captions(cascade.frozen, captions)
+    states, pooled = encode(captions)
+    assert len(encoded) == 3 and encode_captions(cascade.frozen, encoded) is encoded
+    for ours, expected in ((encoded.text_embeds, states), (encoded.pooled, pooled)):
+        # A batch of another size rounds differently
+        assert ours.shape == expected.shape and np.abs(ours.numpy() - expected.numpy()).max() < 1e-5
+    nothing = encoded.unconditional()
+    assert np.array_equal(nothing.pooled[2].numpy(), encode([""])[1][0].numpy()) and len(nothing) == 3
 
 
 def test_constructed_without_arguments_they_read_config(rule_release, monkeypatch):

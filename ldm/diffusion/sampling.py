@@ -1,6 +1,7 @@
 """The sampling loop as a generator: the caller owns progress bars, looks at intermediate images and may stop."""
 
 from dataclasses import dataclass, field
+from functools import cache, partial
 
 import paddle
 
@@ -41,7 +42,8 @@ class SamplingStep:
 def sample(model, conditions: dict, unconditional: dict, shape, noise, settings: SamplingSettings, x_init=None):
     """Yield a `SamplingStep` per step; the last one's x0 is the result, as in the release.
 
-    model(x, r, **conditions) predicts the noise. `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
+    model(x, r, **conditions) predicts the noise; where it has `bound(size, **conditions)`, as the UNets have, it looks
+    at the conditions once and not in every step. `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
     `x_init` (B, C, H, W): start from this already noised latent instead of from noise.
     Conditions and predictions are float32 here whatever the model computes in.
     """
@@ -50,23 +52,29 @@ def sample(model, conditions: dict, unconditional: dict, shape, noise, settings:
     log_snrs = schedule.log_snr(times)
     x = noise.normal(shape) if x_init is None else x_init
     batch = x.shape[0]
-    both = _stacked(conditions, unconditional)
+    single = _bound(model, x.shape[2:], conditions)
+    double = _bound(model, x.shape[2:], _stacked(conditions, unconditional))
 
     for index, t in enumerate(times.tolist()[:-1]):
         log_snr, next_log_snr = (log_snrs[i].expand([batch]) for i in (index, index + 1))
         r = schedule.noise_condition(log_snr)
-        scale = settings.guidance.at(t)
-        epsilon = _predict(model, x, r, conditions, both, scale, settings.guidance)
+        epsilon = _predict(single, double, x, r, settings.guidance, t)
         x0 = undiffuse(x, epsilon, log_snr)
         x = step_fn(x0, epsilon, levels_at(log_snr, x), levels_at(next_log_snr, x), lambda: noise.normal(shape))
         yield SamplingStep(index, x0, x)
 
 
-def _predict(model, x, r, conditions, both, scale, guidance: Guidance):
+def _bound(model, size, conditions: dict):
+    """A function that on its first call gives `model` with its conditions looked at: (x, r) -> the predicted noise."""
+    return cache(lambda: model.bound(size, **conditions) if hasattr(model, "bound") else partial(model, **conditions))
+
+
+def _predict(single, double, x, r, guidance: Guidance, t: float):
     """The guided prediction, conditional and unconditional in one batch; one pass only where nothing is guided."""
+    scale = guidance.at(t)
     if scale is None:
-        return model(x, r, **conditions).astype("float32")
-    prediction = model(paddle.concat([x, x]), paddle.concat([r, r]), **both).astype("float32")
+        return single()(x, r).astype("float32")
+    prediction = double()(paddle.concat([x, x]), paddle.concat([r, r])).astype("float32")
     conditional, unconditional = prediction.chunk(2)
     return guide(conditional, unconditional, scale, guidance.rho, guidance.whole_batch)
 

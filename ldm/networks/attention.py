@@ -35,18 +35,39 @@ class MultiHeadAttention(nn.Layer):
         return tokens.reshape([batch, length, self.heads, -1]).transpose([0, 2, 1, 3])
 
     def forward(self, query, key_value):
-        batch, length, channels = query.shape
-        query_weight, key_value_weight = self.in_proj_weight.split([channels, 2 * channels], axis=1)
-        query_bias, key_value_bias = self.in_proj_bias.split([channels, 2 * channels])
+        query_weight, key_value_weight = self.in_proj_weight.split([self.channels, 2 * self.channels], axis=1)
+        query_bias, key_value_bias = self.in_proj_bias.split([self.channels, 2 * self.channels])
+        q = self.projected(query, query_weight, query_bias, 0, self.channels)
+        return self.attend(q, self.projected(key_value, key_value_weight, key_value_bias, self.channels))
 
-        # Project and split into heads
-        q = F.linear(query, query_weight, query_bias)
-        kv = F.linear(key_value, key_value_weight, key_value_bias)
-        if self.in_proj_update is not None:
-            q = q + self.in_proj_update(query, 0, channels).astype(q.dtype)
-            kv = kv + self.in_proj_update(key_value, channels, 3 * channels).astype(kv.dtype)
-        k, v = kv.chunk(2, axis=-1)
-        q, k, v = (self.split_heads(part) for part in (q, k, v))  # (B, heads, L or S, d)
+    def projected(self, tokens, weight, bias, first: int = 0, last=None):
+        """tokens (B, L, C) by columns first:last of the fused projection, whose weight and bias are given."""
+        projection = F.linear(tokens, weight, bias)
+        if self.in_proj_update is None:
+            return projection
+        last = 3 * self.channels if last is None else last
+        return projection + self.in_proj_update(tokens, first, last).astype(projection.dtype)
+
+    def keys_and_values(self, tokens):
+        """Tokens (B, S, C) -> what `attend` takes of them, (B, S, 2C)."""
+        first = self.channels
+        return self.projected(tokens, self.in_proj_weight[:, first:], self.in_proj_bias[first:], first)
+
+    def queries(self, tokens):
+        """Tokens (B, L, C) -> (B, L, C)."""
+        last = self.channels
+        return self.projected(tokens, self.in_proj_weight[:, :last], self.in_proj_bias[:last], 0, last)
+
+    def all_three(self, tokens):
+        """Tokens (B, L, C) -> queries (B, L, C) and keys and values (B, L, 2C), by one product."""
+        fused = self.projected(tokens, self.in_proj_weight, self.in_proj_bias)
+        return fused.split([self.channels, 2 * self.channels], axis=-1)
+
+    def attend(self, queries, keys_and_values):
+        """Queries (B, L, C) over keys and values (B, S, 2C) -> (B, L, C)."""
+        batch, length, channels = queries.shape
+        keys, values = keys_and_values.chunk(2, axis=-1)
+        q, k, v = (self.split_heads(part) for part in (queries, keys, values))  # (B, heads, L or S, d)
 
         # Attend
         scores = paddle.matmul(q * (1 / math.sqrt(channels // self.heads)), k, transpose_y=True)
@@ -71,3 +92,14 @@ class Attention2D(nn.Layer):
         query = x.reshape([batch, height * width, channels])
         key_value = paddle.concat([query, tokens.astype(query.dtype)], axis=1) if self_attn else tokens
         return self.attn(query, key_value).reshape([batch, height, width, channels])
+
+    def prepared(self, x, keys_and_values, self_attn: bool):
+        """The same where the tokens' keys and values (B, S, 2C) are known already."""
+        batch, height, width, channels = x.shape
+        pixels = x.reshape([batch, height * width, channels])
+        if self_attn:
+            queries, own = self.attn.all_three(pixels)
+            keys_and_values = paddle.concat([own, keys_and_values], axis=1)
+        else:
+            queries = self.attn.queries(pixels)
+        return self.attn.attend(queries, keys_and_values).reshape([batch, height, width, channels])

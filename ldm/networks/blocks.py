@@ -4,7 +4,8 @@ C: ResBlock (ConvNeXt V2 with GlobalResponseNorm), T: TimestepBlock, A: AttnBloc
 Attribute names are the release's, since they are the checkpoint's keys.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Optional
 
 import paddle
 from paddle import nn
@@ -21,8 +22,9 @@ class Conditioning:
     """What every block of one forward pass may look at."""
 
     timesteps: list  # one (B, c_r) embedding for r, then one per extra condition (sca, crp)
-    tokens: paddle.Tensor  # (B, S, c_cond) conditioning tokens
+    tokens: Optional[paddle.Tensor]  # (B, S, c_cond) conditioning tokens
     control: object = None  # iterator over ControlNet residuals (B, C, h, w) or None, one per residual block visited
+    keys_and_values: dict = field(default_factory=dict)  # AttnBlock -> what it made of the tokens, (B, S, 2C), if known
 
     def add_control(self, x):
         """Add the next ControlNet residual, resized, to x (B, H, W, C)."""
@@ -40,6 +42,12 @@ def channel_mlp(c_in: int, c: int, dropout: float, residual_scale: float) -> nn.
     )
 
 
+def over_positions(mlp, x):
+    """mlp on x (B, H, W, C) as (B, H * W, C): oneDNN's kernels for Linear, used where `ldm.compiled` is, take no more."""
+    batch, height, width, channels = x.shape
+    return mlp(x.reshape([batch, height * width, channels])).reshape([batch, height, width, -1])
+
+
 class ResBlock(nn.Layer):
     """Depthwise convolution, norm, [concatenate the skip], channel MLP, residual."""
 
@@ -55,7 +63,7 @@ class ResBlock(nn.Layer):
         y = self.norm(self.depthwise(x))
         if skip is not None:
             y = paddle.concat([y, skip.astype(y.dtype)], axis=-1)
-        return x + self.channelwise(y)
+        return x + over_positions(self.channelwise, y)
 
 
 class FeedForwardBlock(nn.Layer):
@@ -69,7 +77,7 @@ class FeedForwardBlock(nn.Layer):
         self.channelwise = channel_mlp(c, c, dropout, residual_scale)
 
     def forward(self, x, conditioning):
-        return x + self.channelwise(self.norm(x))
+        return x + over_positions(self.channelwise, self.norm(x))
 
 
 class TimestepBlock(nn.Layer):
@@ -90,7 +98,7 @@ class TimestepBlock(nn.Layer):
         shift = sum(
             mapper(embedding.astype(mapper.weight.dtype)) for mapper, embedding in zip(mappers, conditioning.timesteps)
         )
-        a, b = shift.unsqueeze([1, 2]).chunk(2, axis=-1)  # (B, 1, 1, C) each
+        a, b = shift.unsqueeze(1).chunk(2, axis=-1)  # (B, 1, C) each
         return scale_and_shift(x, 1 + a, b)
 
 
@@ -107,4 +115,11 @@ class AttnBlock(nn.Layer):
         self.kv_mapper = nn.Sequential(nn.Silu(), linear(c_cond, c))
 
     def forward(self, x, conditioning):
+        known = conditioning.keys_and_values.get(self)
+        if known is not None:
+            return x + self.attention.prepared(self.norm(x), known, self.self_attn)
         return x + self.attention(self.norm(x), self.kv_mapper(conditioning.tokens), self.self_attn)
+
+    def keys_and_values(self, tokens):
+        """Conditioning tokens (B, S, c_cond) -> their keys and values (B, S, 2C), which are the same in every step."""
+        return self.attention.attn.keys_and_values(self.kv_mapper(tokens))

@@ -1,36 +1,47 @@
-"""Scaling and shifting whole images by per-channel vectors, fast on CPUs too."""
+"""Scaling and shifting whole images by per-channel vectors, fast on CPUs too.
+
+Images are (B, H, W, C) or, their positions in one axis, (B, N, C); vectors are (B or 1, 1, C).
+"""
+
+import math
 
 import paddle
 
 
 def scale_and_shift(x, scale, shift):
-    """x * scale + shift for x (B, H, W, C) and vectors (B or 1, 1, 1, C)."""
+    """x * scale + shift for an image and two vectors."""
     return x * over_image(scale, x) + over_image(shift, x)
 
 
 def over_image(vector, like):
-    """`vector` (B or 1, 1, 1, C) in a form that combines with `like` (B, H, W, C).
+    """A vector in a form that combines with the image `like`.
 
     GPUs broadcast it as it is. Paddle's CPU kernels broadcast over inner axes 15 times slower than they combine equal
     shapes, so there it is spread out, by a product with ones: that is the fastest way and so is its gradient.
     """
-    if not like.place.is_cpu_place():
-        return vector
-    batch, height, width, channels = like.shape
+    batch, *sides, channels = like.shape
     rows = vector.shape[0]
-    spread = paddle.matmul(paddle.ones([rows, height * width, 1], vector.dtype), vector.reshape([rows, 1, channels]))
-    spread = spread.reshape([rows, height, width, channels])
-    return spread if rows == batch else spread.expand([batch, -1, -1, -1])
+    if not _eager_on_cpu():
+        return vector if len(sides) == 1 else vector.reshape([rows, *(1 for _ in sides), channels])
+    spread = paddle.matmul(paddle.ones([rows, math.prod(sides), 1], vector.dtype), vector)
+    spread = spread.reshape([rows, *sides, channels])
+    return spread if rows == batch else spread.expand(like.shape)
 
 
 def sum_over_image(x):
-    """(B, H, W, C) -> (B, 1, 1, C).
+    """An image -> (B, 1, C).
 
     On a CPU as a product with ones: Paddle's reduction over inner axes is 20 times slower there. Not on a GPU, where a
     product may round to TF32.
     """
-    if not x.place.is_cpu_place():
-        return x.sum(axis=[1, 2], keepdim=True)
-    batch, height, width, channels = x.shape
-    ones = paddle.ones([batch, 1, height * width], x.dtype)
-    return paddle.matmul(ones, x.reshape([batch, height * width, channels])).unsqueeze(1)
+    batch, *sides, channels = x.shape
+    if len(sides) > 1:
+        x = x.reshape([batch, math.prod(sides), channels])
+    if paddle.get_device() != "cpu":
+        return x.sum(axis=1, keepdim=True)
+    return paddle.matmul(paddle.ones([batch, 1, math.prod(sides)], x.dtype), x)
+
+
+def _eager_on_cpu() -> bool:
+    """Whether Paddle's own CPU kernels compute; a traced program (`ldm.compiled`) has oneDNN's, which broadcast well."""
+    return paddle.in_dynamic_mode() and paddle.get_device() == "cpu"

@@ -22,9 +22,9 @@ class LayerNorm2D(nn.Layer):
 
 
 class GlobalResponseNorm(nn.Layer):
-    """Channel competition by the response's norm over the image, (B, H, W, C) -> (B, H, W, C).
+    """Channel competition by the response's norm over the image, (B, H, W, C) or (B, H * W, C) -> the same shape.
 
-    G = ||x||_2 over H and W, N = G / (mean over C of G + 1e-6), out = gamma * (x * N) + beta + x
+    G = ||x||_2 over the image, N = G / (mean over C of G + 1e-6), out = gamma * (x * N) + beta + x
     (ConvNeXt V2, arXiv:2301.00808). The sum of squares overflows float16 at |x| of a few dozen, hence float32.
     """
 
@@ -38,7 +38,9 @@ class GlobalResponseNorm(nn.Layer):
         with float32_region():
             wide = x.astype("float32")
             # A channel that is 0 everywhere has no gradient; the root's own is infinite there, and 0 x infinity is NaN
-            response = sum_over_image(wide * wide).clip(min=SMALLEST).sqrt()  # (B, 1, 1, C)
-            relative = response / (response.mean(axis=-1, keepdim=True) + 1e-6)
-            scale = 1 + self.gamma.astype("float32") * relative
-            return scale_and_shift(wide, scale, self.beta.astype("float32")).astype(x.dtype)
+            response = sum_over_image(wide * wide).clip(min=SMALLEST).sqrt()  # (B, 1, C)
+            # Not `mean`, for each of which Paddle prints a line where a program is compiled
+            mean = response.sum(axis=-1, keepdim=True) / response.shape[-1]
+            relative = response / (mean + 1e-6)
+            gamma, beta = (p.astype("float32").reshape([1, 1, -1]) for p in (self.gamma, self.beta))
+            return scale_and_shift(wide, 1 + gamma * relative, beta).astype(x.dtype)

@@ -1,5 +1,6 @@
 """Bilinear resizing and channels-first operators on channels-last tensors."""
 
+import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
@@ -21,9 +22,9 @@ def resize(x, size):
     if list(x.shape[-2:]) == list(size):
         return x
     with float32_region():
-        return F.interpolate(
-            x.astype("float32"), size=[int(s) for s in size], mode="bilinear", align_corners=True
-        ).astype(x.dtype)
+        # In a program oneDNN would take float32's resize, and it cannot read the operator's settings
+        wide = x.astype("float32" if paddle.in_dynamic_mode() else "float64")
+        return F.interpolate(wide, size=[int(s) for s in size], mode="bilinear", align_corners=True).astype(x.dtype)
 
 
 def resize_channels_last(x, size):
@@ -33,30 +34,33 @@ def resize_channels_last(x, size):
     return to_channels_last(resize(to_channels_first(x), size))
 
 
-class ChannelsFirst(nn.Layer):
-    """Mixin: run a channels-first layer's own forward on a channels-last tensor."""
-
-    def forward(self, x):
-        return to_channels_last(super().forward(to_channels_first(x)))
+# The layers below name the class whose forward they call: `super()` in a forward cannot be traced to a program by
+# `paddle.jit`, which then calls itself without end.
 
 
-class Conv2D(ChannelsFirst, nn.Conv2D):
+class Conv2D(nn.Conv2D):
     """`nn.Conv2D` for (B, H, W, C)."""
 
+    def forward(self, x):
+        return to_channels_last(nn.Conv2D.forward(self, to_channels_first(x)))
 
-class Conv2DTranspose(ChannelsFirst, nn.Conv2DTranspose):
+
+class Conv2DTranspose(nn.Conv2DTranspose):
     """`nn.Conv2DTranspose` for (B, H, W, C)."""
+
+    def forward(self, x):
+        return to_channels_last(nn.Conv2DTranspose.forward(self, to_channels_first(x)))
 
 
 class PixelUnshuffle(nn.PixelUnshuffle):
     """(B, C, H, W) -> (B, H / p, W / p, C * p * p): the first step from an image-like tensor to tokens."""
 
     def forward(self, x):
-        return to_channels_last(super().forward(x))
+        return to_channels_last(nn.PixelUnshuffle.forward(self, x))
 
 
 class PixelShuffle(nn.PixelShuffle):
     """(B, H, W, C * p * p) -> (B, C, H * p, W * p): back from tokens to an image-like tensor."""
 
     def forward(self, x):
-        return super().forward(to_channels_first(x))
+        return nn.PixelShuffle.forward(self, to_channels_first(x))

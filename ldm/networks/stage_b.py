@@ -8,7 +8,7 @@ from ldm.networks.levels import build_levels
 from ldm.networks.linear import conv, linear
 from ldm.networks.norms import LayerNorm2D
 from ldm.networks.resample import Conv2D, Conv2DTranspose, resize, resize_channels_last, to_channels_last
-from ldm.networks.unet import CascadeUNet
+from ldm.networks.unet import CascadeUNet, Prepared
 
 
 class StageB(CascadeUNet):
@@ -54,6 +54,15 @@ class StageB(CascadeUNet):
         tokens = self.clip_mapper(clip.astype(self.dtype))
         return self.clip_norm(tokens.reshape([clip.shape[0], -1, self.clip_norm.channels]))
 
+    def embed_stem(self, size, effnet, pixels=None):
+        """The prior's latent and the pixels, mapped, as they are laid over a latent of `size` (H, W): (B, h, w, C)."""
+        if pixels is None:
+            pixels = paddle.zeros([effnet.shape[0], self.c_pixels, 8, 8])
+        size = [side // self.patch_size for side in size]
+        mapped_pixels = self.pixels_mapper(to_channels_last(pixels.astype(self.dtype)))
+        mapped = self.effnet_mapper(to_channels_last(resize(effnet.astype(self.dtype), size)))
+        return mapped + resize_channels_last(mapped_pixels, size)
+
     def forward(self, x, r, effnet, clip, pixels=None, **t_conds):
         """Predict the noise in x.
 
@@ -61,21 +70,12 @@ class StageB(CascadeUNet):
         clip (B, 1, c_clip) pooled text; pixels (B, 3, h', w') an optional small image, zeros when absent;
         t_conds: `sca` (B,), 0 when absent. Returns (B, 4, H, W) in the weights' dtype.
         """
-        # Embed the conditions
         conditioning = Conditioning(timesteps=self.embed_timesteps(r, t_conds), tokens=self.embed_tokens(clip))
-        if pixels is None:
-            pixels = paddle.zeros([x.shape[0], self.c_pixels, 8, 8])
+        return self.predict(x, conditioning, self.embed_stem(x.shape[2:], effnet, pixels))
 
-        # Embed the noised latent and lay the prior's latent and the pixels over it
-        x = self.embedding(x.astype(self.dtype))  # (B, H / 2, W / 2, C)
-        size = x.shape[1:3]
-        x = x + self.effnet_mapper(to_channels_last(resize(effnet.astype(self.dtype), size)))
-        mapped_pixels = self.pixels_mapper(to_channels_last(pixels.astype(self.dtype)))
-        x = x + resize_channels_last(mapped_pixels, size)
-
-        # Walk, predict
-        x = self.walk(x, conditioning)
-        return self.clf(x)
+    def prepare(self, size, effnet, clip, pixels=None, **t_conds) -> Prepared:
+        stem = self.embed_stem(size, effnet, pixels)
+        return Prepared(self.keys_and_values(self.embed_tokens(clip)), stem, t_conds=t_conds)
 
 
 def _stem_mapper(c_in, c):

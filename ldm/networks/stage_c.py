@@ -10,7 +10,7 @@ from ldm.networks.levels import build_levels
 from ldm.networks.linear import linear
 from ldm.networks.norms import LayerNorm2D
 from ldm.networks.resample import resize_channels_last
-from ldm.networks.unet import CascadeUNet
+from ldm.networks.unet import CascadeUNet, Prepared
 
 
 class UpDownBlock2D(nn.Layer):
@@ -94,17 +94,16 @@ class StageC(CascadeUNet):
         cnet: ControlNet residuals, item i (B, C, h, w) or None added before residual block i;
         t_conds: `sca` and `crp` (B,), 0 when absent. Returns (B, 16, H, W) in the weights' dtype.
         """
-        # Embed the conditions
         conditioning = Conditioning(
             timesteps=self.embed_timesteps(r, t_conds),
             tokens=self.embed_tokens(clip_text, clip_text_pooled, clip_img),
             control=iter(cnet) if cnet is not None else None,
         )
+        return self.predict(x, conditioning)
 
-        # Embed, walk, predict
-        x = self.embedding(x.astype(self.dtype))
-        x = self.walk(x, conditioning)
-        return self.clf(x)
+    def prepare(self, size, clip_text, clip_text_pooled, clip_img, cnet: Optional[list] = None, **t_conds) -> Prepared:
+        tokens = self.embed_tokens(clip_text, clip_text_pooled, clip_img)
+        return Prepared(self.keys_and_values(tokens), control=cnet, t_conds=t_conds)
 
 
 def _as_tokens(embedding):

@@ -1,6 +1,8 @@
 """The UNet shared by prior and decoder: levels built once, walked down and up, control residuals added on the way."""
 
 import math
+from dataclasses import dataclass, field
+from typing import Optional
 
 import paddle
 from paddle import nn
@@ -12,6 +14,16 @@ from ldm.networks.linear import linear
 from ldm.networks.norms import LayerNorm2D
 from ldm.networks.resample import PixelShuffle, PixelUnshuffle, resize_channels_last
 from ldm.networks.timestep import timestep_embedding
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a UNet makes of its conditions, once for all steps of a generation: see `CascadeUNet.prepare`."""
+
+    keys_and_values: list  # (B, S, 2C) per attention block, in the order of `attention_blocks`
+    stem: Optional[paddle.Tensor] = None  # (B, h, w, C) what is laid over the embedded latent, if anything
+    control: Optional[list] = None  # ControlNet residuals
+    t_conds: dict = field(default_factory=dict)  # name -> (B,) or None
 
 
 class CascadeUNet(nn.Layer):
@@ -109,6 +121,47 @@ class CascadeUNet(nn.Layer):
             raise ValueError(f"Unknown conditions {unknown}: this network was built with t_conds {list(self.t_conds)}.")
         values = [r] + [extra.get(name) for name in self.t_conds]
         return [timestep_embedding(value if value is not None else r * 0, self.c_r) for value in values]
+
+    # One look at the conditions, many steps ---------------------------------------------------------------------
+
+    def prepare(self, size, **conditions) -> Prepared:
+        """Everything that follows from the conditions that `forward` takes, for latents of `size` = (H, W)."""
+        raise NotImplementedError
+
+    def attention_blocks(self) -> list[AttnBlock]:
+        """Every attention block, in the order of the checkpoint's keys."""
+        return [block for block in self.sublayers() if isinstance(block, AttnBlock)]
+
+    def keys_and_values(self, tokens) -> list:
+        """Conditioning tokens (B, S, c_cond) -> what each attention block makes of them."""
+        return [block.keys_and_values(tokens) for block in self.attention_blocks()]
+
+    def step(self, x, r, prepared: Prepared):
+        """`forward` on conditions that are prepared: x (B, C, H, W) and r (B,) -> (B, C, H, W)."""
+        conditioning = Conditioning(
+            timesteps=self.embed_timesteps(r, prepared.t_conds),
+            tokens=None,
+            control=iter(prepared.control) if prepared.control is not None else None,
+            keys_and_values=dict(zip(self.attention_blocks(), prepared.keys_and_values)),
+        )
+        return self.predict(x, conditioning, prepared.stem)
+
+    def bound(self, size, **conditions):
+        """A function (x, r) -> `forward(x, r, **conditions)` that looks at the conditions once, for `size` = (H, W).
+
+        For generation: without gradients, and the weights must stay what they are as long as it is used.
+        """
+        with paddle.no_grad():
+            prepared = self.prepare(size, **conditions)
+        return lambda x, r: self.step(x, r, prepared)
+
+    # The way through --------------------------------------------------------------------------------------------
+
+    def predict(self, x, conditioning: Conditioning, stem=None):
+        """Embed x (B, C, H, W), lay `stem` (B, h, w, C') over it, walk the levels, predict (B, C, H, W)."""
+        x = self.embedding(x.astype(self.dtype))
+        x = self.walk(x if stem is None else x + stem, conditioning)
+        return self.clf(x)
 
     def walk(self, x, conditioning: Conditioning):
         """Levels down and up: x (B, H, W, C) -> the same shape."""
