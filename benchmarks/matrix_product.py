@@ -1,0 +1,122 @@
+#!/usr/bin/env python
+"""How fast this machine multiplies float32 matrices, by everything a step could be computed with: the limit of a step.
+
+python benchmarks/matrix_product.py [--threads 2] [--peer_python .venv-peer/bin/python]
+
+Each way runs in a process of its own. "MKL" is Paddle's eager product, with the AVX2 or AVX-512 code of the MKL inside
+its wheel (MKL_DEBUG_CPU_TYPE 5 or 7); "oneDNN" is Paddle's inference program, the weights packed once.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+SHAPES = {  # name -> rows, columns of the input, columns of the output: batch 2 (guidance), a 1024-pixel image
+    "prior 1B, MLP up": (1152, 1536, 6144),
+    "prior 1B, MLP down": (1152, 6144, 1536),
+    "prior 1B, attention in": (1152, 1536, 4608),
+    "decoder 700M, level 1": (32768, 320, 1280),
+    "decoder 700M, level 2": (8192, 576, 2304),
+    "decoder 700M, level 3": (2048, 1152, 4608),
+}
+WAYS = {"MKL AVX2": "5", "MKL AVX-512": "7", "oneDNN": "7"}
+
+
+def best_of(call, seconds: float) -> float:
+    """The shortest time of as many calls as fit into `seconds`, after one that is not counted."""
+    call()
+    times, end = [], perf_counter() + seconds
+    while len(times) < 3 or perf_counter() < end:  # the first may still have to ask the system for memory
+        start = perf_counter()
+        call()
+        times.append(perf_counter() - start)
+    return min(times)
+
+
+def paddle_eager(rows, inner, columns):
+    import paddle
+
+    paddle.set_device("cpu")
+    x, weight = paddle.randn([rows, inner]), paddle.randn([inner, columns])
+    return lambda: paddle.matmul(x, weight)
+
+
+def paddle_program(rows, inner, columns):
+    import paddle
+
+    from ldm.compiled import PROGRAM, open_program
+
+    paddle.set_device("cpu")
+    network = paddle.nn.Linear(inner, columns)
+    network.eval()
+    with tempfile.TemporaryDirectory() as folder:
+        spec = [paddle.static.InputSpec([rows, inner], "float32")]
+        traced = paddle.jit.to_static(network, input_spec=spec, full_graph=True)
+        paddle.jit.save(traced, str(Path(folder) / Path(PROGRAM).stem))
+        predictor = open_program(Path(folder), left_out=["inplace_pass"])
+    x = paddle.randn([rows, inner])
+    return lambda: predictor.run([x])
+
+
+def torch_eager(rows, inner, columns):
+    import torch
+
+    torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    x, weight = torch.randn(rows, inner), torch.randn(inner, columns)
+    return lambda: x @ weight
+
+
+def measure(way: str, seconds: float):
+    """Billions of operations a second per shape, as one line of JSON."""
+    if way == "PyTorch":
+        make = torch_eager
+    else:
+        sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+        from ldm.runtime import prepare
+
+        prepare()
+        make = paddle_program if way == "oneDNN" else paddle_eager
+    rates = {}
+    for name, (rows, inner, columns) in SHAPES.items():
+        rates[name] = 2 * rows * inner * columns / best_of(make(rows, inner, columns), seconds) / 1e9
+    print(json.dumps(rates))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--seconds", type=float, default=2.0, help="for each shape and way")
+    parser.add_argument("--peer_python", help="python of an environment with PyTorch, to measure that too")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    if args.measure:
+        return measure(args.measure, args.seconds)
+
+    programs = [(way, sys.executable, {"MKL_DEBUG_CPU_TYPE": WAYS[way]}) for way in args.ways]
+    if args.peer_python:
+        programs.append(("PyTorch", args.peer_python, {}))
+    results = {}
+    for way, python, variables in programs:
+        environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), **variables}
+        command = [python, __file__, "--measure", way, "--seconds", str(args.seconds)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            print(f"{way}: ended with code {done.returncode}. {done.stderr.strip()[-300:]}", file=sys.stderr)
+            continue
+        results[way] = json.loads(done.stdout.splitlines()[-1])
+    print(f"float32, {args.threads} threads, billions of operations a second\n")
+    print(f"| product | rows x inner x columns | {' | '.join(results)} |")
+    print("|" + "---|" * (len(results) + 2))
+    for name, shape in SHAPES.items():
+        rates = " | ".join(f"{rates[name]:.0f}" for rates in results.values())
+        print(f"| {name} | {' x '.join(map(str, shape))} | {rates} |")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,46 @@
+"""Worker: a guided step of this project's prior or decoder, plain, with its conditions prepared, or compiled.
+
+python benchmarks/ours_step.py stage_c|stage_b VERSION INPUTS plain|prepared|compiled [CACHE]
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+kind, version, inputs_path, way, *cache = sys.argv[1:]
+real_stdout, sys.stdout = sys.stdout, sys.stderr  # whatever imports print must not reach the protocol
+
+from ldm.runtime import prepare  # noqa: E402
+
+prepare()
+import paddle  # noqa: E402
+from filled import filled_network  # noqa: E402
+from worker import serve  # noqa: E402
+
+from ldm.compiled import CompiledUNet  # noqa: E402
+from ldm.weights.files import TensorFile  # noqa: E402
+
+network = filled_network(kind, version)
+with TensorFile(inputs_path) as file:
+    inputs = {key: file.read(key) for key in file.keys()}
+x, r = inputs.pop("x"), inputs.pop("r")
+with paddle.no_grad():
+    if way == "plain":
+
+        def bound(x, r):
+            return network(x, r, **inputs)
+
+    elif way == "prepared":
+        bound = network.bound(x.shape[2:], **inputs)
+    else:
+        compiled = CompiledUNet(network, cache[0], keep_weights=False)
+        bound = compiled.bound(x.shape[2:], **inputs)
+
+
+@paddle.no_grad()
+def step():
+    return bound(x, r)
+
+
+sys.stdout = real_stdout
+serve(step, lambda output: output.numpy(), name=f"ours {way}, paddle {paddle.__version__}")
