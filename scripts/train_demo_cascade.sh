@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.."
 WORK="${WORK:-build/demo}"
 RELEASE="$WORK/release"
 DATA="$WORK/train"
-STAGES="${*:-data init stage_a stage_a_fine clip encoder previewer stage_b_crops stage_b features stage_c}"
+DATA_B="$WORK/train_b"
+STAGES="${*:-data init stage_a stage_a_fine clip encoder previewer features_b stage_b_white stage_b features stage_c}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
@@ -92,22 +93,36 @@ stage_previewer() {
     export_to_release previewer
 }
 
+# What the decoder is trained on, once for its own scenes: Stage A takes longer than the decoder's own step
+stage_features_b() {
+    python scripts/make_scene_dataset.py --output "$DATA_B" --count 8000 --size 256 --seed 1 --split train --workers 2
+    python scripts/cache_features.py --stage decoder --weights_path "$RELEASE" --dataset_path "$DATA_B" --resolution 256 \
+        --encoder_scale 0.75 --encoder_resample area --dtype float16 --feature_cache "$WORK/features_b"
+}
+
 train_decoder() {
-    train_in_ranks scripts/train_stage_b.py "$@" --resolution 256 --ema_decay 0.998 \
-        --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area --encoder_noise 0.1 \
-        --pyramid_noise False --image_logging_steps 500 --save_steps 250
+    name=$1
+    shift
+    (
+        DATA="$DATA_B"
+        train_in_ranks scripts/train_stage_b.py "$name" 4 --resolution 256 --feature_cache "$WORK/features_b" \
+            --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area --encoder_noise 0.1 \
+            --ema_decay 0.998 --image_logging_steps 1000 --save_steps 250 "$@"
+    )
+    export_to_release "$name" --version 700M --ema
 }
 
-# Squares of a quarter of the area first, four times as many a minute. The learning rate is high on purpose: the norm
-# behind the stem forgets lengths, and at 1e-3 it takes three times as long until the noise is given back exactly
-stage_stage_b_crops() {
-    train_decoder stage_b_crops 8 --random_crop 128 --max_steps 8000 --learning_rate 4e-3 --warmup_steps 100
-    export_to_release stage_b_crops --version 700M
+# The learning rate is high on purpose: the norm behind the stem forgets lengths, and at 1e-3 it takes three times as
+# long until the noise is given back exactly. White noise shows that soonest
+stage_stage_b_white() {
+    train_decoder stage_b_white --pyramid_noise False --max_steps 2250 --learning_rate 4e-3 \
+        --lr_scheduler_type constant_with_warmup --warmup_steps 100
 }
 
+# The release's noise, with coarser levels: without them colours are decided in the first steps of sampling, where an
+# error of the noise is multiplied by a hundred, and never corrected
 stage_stage_b() {
-    train_decoder stage_b 16 --max_steps 600 --learning_rate 1e-3 --warmup_steps 20 --seed 3
-    export_to_release stage_b --version 700M --ema
+    train_decoder stage_b --max_steps 3600 --learning_rate 3e-3 --warmup_steps 50 --seed 3
 }
 
 # Text, image embeddings and semantic latents of all pictures once, in half precision
