@@ -133,7 +133,7 @@ stage_features() {
 
 stage_stage_c() {
     train_in_ranks train_stage_c_trainer.py stage_c 32 --resolution 192 --feature_cache "$WORK/features" \
-        --max_steps 6000 --learning_rate 1e-3 --warmup_steps 100 --caption_dropout 0.1 --ema_decay 0.999 \
+        --max_steps 3000 --learning_rate 3e-3 --warmup_steps 100 --caption_dropout 0.1 --ema_decay 0.998 \
         --image_logging_steps 1000 --save_steps 500
     export_to_release stage_c --version 1B --ema
 }
