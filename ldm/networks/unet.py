@@ -136,6 +136,7 @@ class CascadeUNet(nn.Layer):
         """Conditioning tokens (B, S, c_cond) -> what each attention block makes of them."""
         return [block.keys_and_values(tokens) for block in self.attention_blocks()]
 
+    @paddle.jit.not_to_static  # nothing in here depends on values: it can be traced as it is, its source left alone
     def step(self, x, r, prepared: Prepared):
         """`forward` on conditions that are prepared: x (B, C, H, W) and r (B,) -> (B, C, H, W)."""
         conditioning = Conditioning(
