@@ -21,11 +21,10 @@ def over_image(vector, like):
     """
     batch, *sides, channels = like.shape
     rows = vector.shape[0]
-    if not _eager_on_cpu():
+    if not eager_on_cpu():
         return vector if len(sides) == 1 else vector.reshape([rows, *(1 for _ in sides), channels])
-    spread = paddle.matmul(paddle.ones([rows, math.prod(sides), 1], vector.dtype), vector)
-    spread = spread.reshape([rows, *sides, channels])
-    return spread if rows == batch else spread.expand(like.shape)
+    positions = math.prod(sides) * (batch // rows)  # a vector for the whole batch: one image as long as the batch
+    return paddle.matmul(paddle.ones([rows, positions, 1], vector.dtype), vector).reshape(like.shape)
 
 
 def sum_over_image(x):
@@ -42,6 +41,10 @@ def sum_over_image(x):
     return paddle.matmul(paddle.ones([batch, 1, math.prod(sides)], x.dtype), x)
 
 
-def _eager_on_cpu() -> bool:
-    """Whether Paddle's own CPU kernels compute; a traced program (`ldm.compiled`) has oneDNN's, which broadcast well."""
-    return paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
+def eager_on_cpu(*tensors) -> bool:
+    """Whether Paddle's own CPU kernels compute, and these tensors are float32.
+
+    A traced program (`ldm.compiled`) has oneDNN's kernels, which broadcast well.
+    """
+    here = paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
+    return here and all(tensor.dtype == paddle.float32 for tensor in tensors)

@@ -1,9 +1,11 @@
 """Normalisations of the cascade, channels last, always computed in float32 (StableCascade release; ConvNeXt V2)."""
 
+import paddle
 from paddle import nn
+from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import scale_and_shift, sum_over_image
+from ldm.networks.broadcast import eager_on_cpu, scale_and_shift, sum_over_image
 from ldm.precision import float32_region
 
 SMALLEST = 1e-30  # sum of squares; its root is nothing beside the 1e-6 it is added to
@@ -18,7 +20,42 @@ class LayerNorm2D(nn.Layer):
 
     def forward(self, x):
         with float32_region():
-            return F.layer_norm(x.astype("float32"), [self.channels], None, None, self.eps).astype(x.dtype)
+            wide = x.astype("float32")
+            if paddle.is_grad_enabled() and eager_on_cpu():
+                return _LayerNorm.apply(wide, self.eps).astype(x.dtype)
+            return F.layer_norm(wide, [self.channels], None, None, self.eps).astype(x.dtype)
+
+
+class _LayerNorm(PyLayer):
+    """`F.layer_norm` over the last axis; two to four times the speed of Paddle's CPU kernel in the backward pass.
+
+    With d = x - mean(x) and r = 1 / sqrt(mean(d^2) + eps), so that the output is d * r, the gradient of x is
+    r * (g - mean(g) - d * r^2 * mean(g * d)). Means, and spreading them, are products with ones.
+    """
+
+    @staticmethod
+    def forward(ctx, x, eps):
+        x = x.contiguous()  # Paddle's recompute gives back a transposed view with its numbers out of order
+        ctx.save_for_backward(x)
+        ctx.eps = eps
+        return F.layer_norm(x, [x.shape[-1]], None, None, eps)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (x,) = ctx.saved_tensor()
+        channels = x.shape[-1]
+        mean_weights, ones = paddle.full([channels, 1], 1 / channels), paddle.ones([1, channels])
+
+        def mean(image):
+            return paddle.matmul(image, mean_weights)  # (..., 1)
+
+        def spread(numbers):
+            return paddle.matmul(numbers, ones)  # (..., C)
+
+        d = x - spread(mean(x))
+        r = (mean(d * d) + ctx.eps).rsqrt()
+        along = mean(gradient * d) * r * r
+        return (gradient - spread(mean(gradient)) - d * spread(along)) * spread(r)
 
 
 class GlobalResponseNorm(nn.Layer):
@@ -37,8 +74,10 @@ class GlobalResponseNorm(nn.Layer):
     def forward(self, x):
         with float32_region():
             wide = x.astype("float32")
+            # `square` has one gradient where the product has two to add; in a program oneDNN is slower at it
+            squares = wide.square() if eager_on_cpu() else wide * wide
             # A channel that is 0 everywhere has no gradient; the root's own is infinite there, and 0 x infinity is NaN
-            response = sum_over_image(wide * wide).clip(min=SMALLEST).sqrt()  # (B, 1, C)
+            response = sum_over_image(squares).clip(min=SMALLEST).sqrt()  # (B, 1, C)
             # Not `mean`, for each of which Paddle prints a line where a program is compiled
             mean = response.sum(axis=-1, keepdim=True) / response.shape[-1]
             relative = response / (mean + 1e-6)

@@ -1,0 +1,125 @@
+"""What a CPU computes in its own way beside Paddle's: outputs and gradients against float64, and where it stays out."""
+
+import numpy as np
+import paddle
+import pytest
+from helpers import array, distance
+from paddle import nn
+from paddle.distributed.fleet.utils import recompute
+from paddle.nn import functional as F
+
+from ldm.networks.broadcast import over_image
+from ldm.networks.linear import Linear, linear, linear_map
+from ldm.networks.norms import LayerNorm2D
+
+FLOAT32 = 1e-6  # relative, of float32 against float64 over sums of a few hundred numbers
+
+
+def trained(*shape):
+    tensor = paddle.randn(shape)
+    tensor.stop_gradient = False
+    return tensor
+
+
+def gradients(function, *tensors, seed=1):
+    """Output of a function and copies of its tensors' gradients (None for frozen ones), the output's being fixed."""
+    output = function(*tensors)
+    paddle.seed(seed)
+    if not output.stop_gradient:
+        output.backward(paddle.randn(output.shape).astype(output.dtype))
+    found = [None if tensor.grad is None else tensor.grad.numpy().copy() for tensor in tensors]
+    for tensor in tensors:
+        tensor.clear_gradient(set_to_zero=False)
+    return output, found
+
+
+def in_float64(function, *tensors):
+    """`gradients` of the same in float64."""
+    wide = [tensor.detach().astype("float64") for tensor in tensors]
+    for copy, tensor in zip(wide, tensors):
+        copy.stop_gradient = tensor.stop_gradient
+    return gradients(function, *wide)
+
+
+def plain_norm(x):
+    return F.layer_norm(x, [x.shape[-1]], None, None, 1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 9, 16, 12), (3, 100, 12), (1, 1, 1, 12)])
+@pytest.mark.parametrize("frozen", [(), (0,), (1,), (2,), (0, 1), (1, 2), (0, 2)])
+def test_linear_map_and_its_gradients(shape, frozen):
+    tensors = [trained(*shape), trained(12, 20), trained(20)]
+    for index in frozen:
+        tensors[index].stop_gradient = True
+    ours, found = gradients(linear_map, *tensors)
+    expected, wanted = in_float64(F.linear, *tensors)
+    assert ours.shape == expected.shape and distance(ours, array(expected)) < FLOAT32
+    for index, (one, other) in enumerate(zip(found, wanted)):
+        assert (one is None) == (other is None) == (index in frozen)
+        assert one is None or distance(one, other) < FLOAT32
+
+
+def test_linear_map_without_gradients():
+    x, weight, bias = trained(2, 5, 12), trained(12, 20), trained(20)
+    with paddle.no_grad():
+        assert distance(linear_map(x, weight, bias), array(F.linear(x, weight, bias))) < FLOAT32
+        assert distance(linear_map(x, weight, None), array(F.linear(x, weight))) < FLOAT32
+        assert distance(linear_map(x[0, :1], weight, bias), array(F.linear(x[0, :1], weight, bias))) < FLOAT32
+
+
+def test_linear_map_of_nothing():
+    assert linear_map(paddle.zeros([2, 0, 12]), trained(12, 20), trained(20)).shape == [2, 0, 20]
+
+
+def test_a_linear_is_still_one_of_paddles():
+    layer = linear(12, 20)
+    assert isinstance(layer, nn.Linear) and type(layer) is Linear
+    assert list(layer.state_dict()) == ["weight", "bias"]
+
+
+def test_a_traced_linear_is_paddles_own():
+    layer = linear(12, 20)
+    traced = paddle.jit.to_static(layer, input_spec=[paddle.static.InputSpec([2, 5, 12])], full_graph=True)
+    operations = [operation.name() for operation in traced.forward.main_program.global_block().ops]
+    assert "pd_op.matmul" in operations and "pd_op.addmm" not in operations
+
+
+@pytest.mark.parametrize("mean, spread", [(0.0, 1.0), (3.0, 0.5), (0.0, 1e-3), (30.0, 1.0), (1.0, 0.0)])
+def test_layer_norm_and_its_gradient(mean, spread):
+    """Also where epsilon decides and where nothing varies; a mean of 30 spreads costs its digits in any float32 way."""
+    x = paddle.randn([2, 5, 7, 24]) * spread + mean
+    x.stop_gradient = False
+    ours, (found,) = gradients(LayerNorm2D(24), x)
+    expected, (wanted,) = in_float64(plain_norm, x)
+    tolerance = FLOAT32 * max(1, mean)
+    assert np.abs(array(ours) - array(expected)).max() < 10 * tolerance  # of numbers up to 4; 0 where nothing varies
+    assert distance(found, wanted) < tolerance
+
+
+def test_recomputed_layers_see_transposed_tensors_in_order():
+    """Paddle's recompute forgets the strides of a view that a Python gradient keeps: 3.3.1 gave other gradients."""
+    x = trained(2, 24, 5, 7)
+    norm, layer, last = LayerNorm2D(24), linear(24, 8), linear(8, 8)
+
+    def block(image):
+        return last(layer(image.transpose([0, 2, 3, 1])) + layer(norm(image.transpose([0, 2, 3, 1]))))
+
+    _, (plain,) = gradients(block, x)
+    _, (again,) = gradients(lambda image: recompute(block, image, use_reentrant=False), x)
+    assert np.array_equal(plain, again)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+@pytest.mark.parametrize("sides", [(40,), (5, 8)])
+def test_a_vector_over_an_image(rows, sides):
+    vector, image = trained(rows, 1, 6), paddle.randn([3, *sides, 6])
+
+    def product(given):
+        return over_image(given, image.astype(given.dtype)) * image.astype(given.dtype)
+
+    def plain(given):
+        return given.reshape([rows, *(1 for _ in sides), 6]) * image.astype(given.dtype)
+
+    ours, (found,) = gradients(product, vector)
+    expected, (wanted,) = in_float64(plain, vector)
+    assert distance(ours, array(expected)) < FLOAT32 and distance(found, wanted) < FLOAT32
