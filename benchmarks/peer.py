@@ -10,10 +10,9 @@ version, inputs_path = sys.argv[1:]
 import diffusers  # noqa: E402
 import torch  # noqa: E402
 from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet  # noqa: E402
+from peer_weights import release_tensor  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 from worker import serve  # noqa: E402
-
-from ldm.weights.rule import rule_tensor  # noqa: E402
 
 SIZES = {
     "3.6B": {},
@@ -22,18 +21,6 @@ SIZES = {
         down_num_layers_per_block=(4, 12), up_num_layers_per_block=(12, 4),
     ),
 }  # fmt: skip
-
-
-def release_tensor(key: str, shape) -> torch.Tensor:
-    """The rule's tensor for a diffusers key: the release fuses query, key and value, and names the output map apart."""
-    parts = {"to_q": 0, "to_k": 1, "to_v": 2}
-    *path, name, leaf = key.split(".")
-    if name in parts:
-        fused = rule_tensor(".".join([*path, "attn", f"in_proj_{leaf}"]), (3 * shape[0], *shape[1:]))
-        return torch.from_numpy(fused[parts[name] * shape[0] : (parts[name] + 1) * shape[0]].copy())
-    key = key.replace("attention.to_out.0.", "attention.attn.out_proj.")
-    return torch.from_numpy(rule_tensor(key, shape))
-
 
 torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
 with torch.device("meta"):

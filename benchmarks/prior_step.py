@@ -45,6 +45,18 @@ class Worker:
         return self.read()
 
 
+def timed(workers, rounds: int) -> tuple[list, list]:
+    """Every worker's seconds, a list of `rounds`, and its peak memory in GiB. They take turns: what else the machine
+    does meanwhile falls on all of them."""
+    seconds, peaks = [[] for _ in workers], [0.0] * len(workers)
+    for _ in range(rounds):
+        for index, worker in enumerate(workers):
+            result = worker.ask("run")
+            seconds[index].append(result["seconds"])
+            peaks[index] = result["peak_gib"]
+    return seconds, peaks
+
+
 def make_inputs(path, size: int):
     """One image's inputs doubled: the unconditional half has other text."""
     rng = np.random.default_rng(0)
@@ -67,7 +79,7 @@ def main():
         inputs = str(Path(folder) / "inputs.safetensors")
         make_inputs(inputs, args.grid)
         workers = [
-            Worker(sys.executable, "ours.py", [args.version, inputs], args.threads),
+            Worker(sys.executable, "ours_step.py", ["stage_c", args.version, inputs, "plain"], args.threads),
             Worker(args.peer_python, "peer.py", [args.version, inputs], args.threads),
         ]
         outputs = []
@@ -80,12 +92,7 @@ def main():
         print(
             f"prior {args.version}, {args.grid} x {args.grid}, guided, {args.threads} threads; outputs differ by {error:.1e}"
         )
-        seconds, peaks = [[], []], [0.0, 0.0]
-        for _ in range(args.rounds):
-            for index, worker in enumerate(workers):
-                result = worker.ask("run")
-                seconds[index].append(result["seconds"])
-                peaks[index] = result["peak_gib"]
+        seconds, peaks = timed(workers, args.rounds)
         medians = [statistics.median(times) for times in seconds]
         for worker, times, median, peak in zip(workers, seconds, medians, peaks):
             listed = ", ".join(f"{t:.2f}" for t in times)

@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-from prior_step import Worker, make_inputs
+from prior_step import Worker, make_inputs, timed
 from safetensors.numpy import load_file, save_file
 
 WAYS = ("plain", "prepared", "compiled")
@@ -63,13 +63,7 @@ def main():
             workers.append(worker)
             outputs.append(load_file(output)["output"].copy())
         print(f"{args.network} {args.version}, {grid} x {grid}, guided, {args.threads} threads")
-        seconds = [[] for _ in workers]
-        peaks = [0.0] * len(workers)
-        for _ in range(args.rounds):
-            for index, worker in enumerate(workers):
-                result = worker.ask("run")
-                seconds[index].append(result["seconds"])
-                peaks[index] = result["peak_gib"]
+        seconds, peaks = timed(workers, args.rounds)
     for worker, times, peak, made in zip(workers, seconds, peaks, outputs):
         error = np.linalg.norm(made - outputs[0]) / np.linalg.norm(outputs[0])
         median, last = statistics.median(times), statistics.median(seconds[-1])

@@ -91,13 +91,26 @@ def encode_images(frozen: Frozen, images):
 
 
 def training_latents(encoder, images, dropped, noise, resample: str = "nearest"):
-    """What Stage B is trained with: the encoder's latents of `images`, zero where `dropped` (B,) bool, plus `noise`.
+    """What Stage B is trained with: the encoder's latents of `images` plus `noise`, zero where `dropped` (B,) bool.
 
-    images (B, 3, S, S) in [0, 1] are resized to 32 pixels per cell of `noise` (B, 16, h, w): "nearest" as in the
-    release, or "area". Differentiable in the encoder.
+    images and resample: as `small_latents` takes them, `noise` (B, 16, h, w) having its cells. Differentiable in the
+    encoder.
     """
-    size = [TRAINING_FACTOR * side for side in noise.shape[2:]]
+    return noised_latents(small_latents(encoder, images, noise.shape[2:], resample), dropped, noise)
+
+
+def small_latents(encoder, images, cells, resample: str):
+    """images (B, 3, S, S) in [0, 1], resized to 32 pixels per cell, -> the encoder's latents (B, 16, *cells).
+
+    resample: "nearest" as in the release, or "area".
+    """
+    size = [TRAINING_FACTOR * side for side in cells]
     if images.shape[2:] != size:
         images = paddle.nn.functional.interpolate(images, size=size, mode=resample)
-    latents = encoder.encode(images) + noise
+    return encoder.encode(images)
+
+
+def noised_latents(latents, dropped, noise):
+    """latents + noise, both (B, 16, h, w), but zero, noise included, where `dropped` (B,) bool is true."""
+    latents = latents + noise
     return paddle.where(dropped.reshape([-1, 1, 1, 1]), paddle.zeros_like(latents), latents)

@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 
-from ldm.conditions import training_latents
+from ldm.conditions import small_latents
 from ldm.data.dataset import ImageTextDataset
 from ldm.frozen import Frozen
 from ldm.precision import float32_region
@@ -31,9 +31,8 @@ class DecoderFeatures:
         _, pooled = frozen.text(*frozen.text.tokenize([item["caption"] for item in items], max_length))
         images = paddle.to_tensor(np.stack([item["image"] for item in items]))
         cells = [max(1, int(side * self.scale / TRAINING_FACTOR)) for side in images.shape[2:]]
-        kept, silent = paddle.zeros([len(items)], dtype="bool"), paddle.zeros([1, frozen.effnet.c_latent, *cells])
         with float32_region():
             decoder_latents = frozen.stage_a.encode(images.astype("float32"))
-            latents = training_latents(frozen.effnet, images.astype("float32"), kept, silent, self.resample)
+            latents = small_latents(frozen.effnet, images.astype("float32"), cells, self.resample)
         named = {"decoder_latents": decoder_latents, "latents": latents, "pooled": pooled}
         return {name: values.astype("float32").numpy() for name, values in named.items()}

@@ -2,7 +2,7 @@
 
 import paddle
 
-from ldm.conditions import decoder_conditions
+from ldm.conditions import decoder_conditions, noised_latents
 from ldm.model_b import ModelB, cut_squares
 from ldm.sizes import AUTOENCODER_FACTOR
 
@@ -35,8 +35,7 @@ class CachedModelB(ModelB):
         the rest as ModelB's.
         """
         pooled = paddle.where(caption_dropped.reshape([-1, 1, 1]), self.empty, pooled)
-        latents = latents + encoder_noise
-        latents = paddle.where(encoder_dropped.reshape([-1, 1, 1, 1]), paddle.zeros_like(latents), latents)
+        latents = noised_latents(latents, encoder_dropped, encoder_noise)
         if corners is not None:
             size = [AUTOENCODER_FACTOR * side for side in decoder_latents.shape[2:]]
             latents = self.cut_condition(latents, size, corners, AUTOENCODER_FACTOR * epsilon.shape[2])

@@ -86,7 +86,8 @@ class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
     ):
         """One latent per caption: (B, 16, ceil(height / 42.67), ceil(width / 42.67)), float32.
 
-        captions: B texts, or what `encode_captions` made of them. Image i depends on captions[i] and seeds[i] alone. cfg: guidance scale, or (at t = 1, at t = 0).
+        captions: B texts, or what `encode_captions` made of them. Image i depends on captions[i] and seeds[i] alone.
+        cfg: guidance scale, or (at t = 1, at t = 0).
         """
         check_size(height, width)
         settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))

@@ -1,4 +1,4 @@
-"""A dataset of cached features, checked against the images and captions it stands for."""
+"""Training on cached features: their dataset, checked against the images and captions it stands for, and the model."""
 
 import numpy as np
 from paddle.io import Dataset
@@ -7,7 +7,9 @@ from tqdm.auto import tqdm
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache
 from ldm.features import DTYPES, PRIOR, find_sources, recipe_of_dataset
-from ldm.frozen import Frozen
+from ldm.frozen import Frozen, open_release
+from ldm.training.arguments import DataArguments
+from ldm.training.data import open_dataset
 
 
 class CachedFeatures(Dataset):
@@ -52,6 +54,18 @@ def open_cached(path, frozen: Frozen, images: ImageTextDataset, max_length, stag
     recipe = recipe_of_dataset(frozen, images, max_length, stage)
     caches = [FeatureCache(path, {**recipe, "dtype": dtype}) for dtype in DTYPES]
     return CachedFeatures(next((cache for cache in caches if len(cache)), caches[0]), images)
+
+
+def training_from_cache(model_class, model_args, data_args: DataArguments, max_length=None, stage=PRIOR):
+    """Images, dataset, model and collation of a training on the features in `model_args.feature_cache`.
+
+    model_class: CachedModelC or CachedModelB. The images are hashed, and decoded only by who asks for one.
+    """
+    frozen, _ = open_release(model_args.weights_path, "float32")
+    images = open_dataset(data_args, decode=False)
+    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, stage)
+    options = {"version": model_args.model_version, "dtype": "float32", "unet_path": model_args.unet_path}
+    return images, dataset, model_class(dataset.cache.shared(), frozen=frozen, **options), stack
 
 
 def stack(items: list) -> dict:

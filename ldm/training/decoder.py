@@ -7,14 +7,13 @@ import paddle
 
 import config
 from ldm.decoder_features import DecoderFeatures
-from ldm.frozen import open_release
 from ldm.generation import to_uint8
 from ldm.model_b import ModelB
 from ldm.model_b_cached import CachedModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments, check_at_least_one, check_shares
-from ldm.training.cached import open_cached, stack
+from ldm.training.cached import training_from_cache
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.draws import DecoderDraws, Squares
@@ -115,8 +114,6 @@ def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, ar
     networks = {"unet": NetworkEntry("stage_b", model.unet_config)}
     if model_args.train_encoder:
         networks["effnet"] = NetworkEntry("effnet", model.train_encoder())
-    step = AUTOENCODER_FACTOR * model.unet.patch_size
-    squares = Squares(data_args.random_crop, data_args.resolution, step)
     draw = DecoderDraws(
         c_latent=model.unet.c_in,
         c_encoder=model.unet.effnet_mapper[0].weight.shape[0],  # without loading the encoder
@@ -124,7 +121,7 @@ def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, ar
         encoder_scale=(model_args.encoder_scale_min, model_args.encoder_scale_max),
         latent_noise=model_args.encoder_noise,
         pyramid=model_args.pyramid_noise,
-        crop=squares if data_args.random_crop else None,
+        crop=_squares(model, data_args) if data_args.random_crop else None,
     )
     return Task(model, dataset, collate, networks, draw, [_pictures(model, images, model_args)])
 
@@ -139,12 +136,13 @@ def _from_images(model_args: DecoderArguments, data_args: DecoderDataArguments):
 
 def _from_cache(model_args: DecoderArguments, data_args: DecoderDataArguments):
     """The same where their results are read from a cache. Images are hashed, and decoded for the logged pictures only."""
-    frozen, _ = open_release(model_args.weights_path, "float32")
-    images = open_dataset(data_args, decode=False)
     stage = DecoderFeatures(model_args.encoder_scale_min, model_args.encoder_resample)
-    dataset = open_cached(model_args.feature_cache, frozen, images, None, stage)
-    options = {"version": model_args.model_version, "dtype": "float32", "unet_path": model_args.unet_path}
-    return images, dataset, CachedModelB(dataset.cache.shared(), frozen=frozen, **options), stack
+    return training_from_cache(CachedModelB, model_args, data_args, stage=stage)
+
+
+def _squares(model: ModelB, data_args: DecoderDataArguments) -> Squares:
+    """What --random_crop cuts, at places where this decoder's patches begin. ValueError for a side it cannot take."""
+    return Squares(data_args.random_crop, data_args.resolution, AUTOENCODER_FACTOR * model.unet.patch_size)
 
 
 def _pictures(model: ModelB, dataset, model_args: DecoderArguments) -> Pictures:

@@ -22,8 +22,8 @@ LASTING = ("weights", "frozen", "gradients", "optimizer", "average")
 
 @dataclass(frozen=True)
 class Forecast:
-    """Bytes by what they are for. `heap` is what lies unused between tensors on a CPU in a step, `updating` is what moving one parameter holds, `saving` what writing a checkpoint
-    does: both when the activations are gone."""
+    """Bytes by what they are for. `heap` is what lies unused between tensors on a CPU in a step, `updating` is what
+    moving one parameter holds, `saving` what writing a checkpoint does: both when the activations are gone."""
 
     weights: int = 0
     frozen: int = 0

@@ -6,13 +6,12 @@ from typing import ClassVar, Optional
 
 import config
 from ldm.captions import read_captions
-from ldm.frozen import open_release
 from ldm.model_c import ModelC
 from ldm.model_c_cached import CachedModelC
 from ldm.release import OUTPUT_SIZE_KEY
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output
 from ldm.training.arguments import DataArguments, check_at_least_one, check_shares
-from ldm.training.cached import open_cached, stack
+from ldm.training.cached import training_from_cache
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.draws import PriorDraws
@@ -136,11 +135,9 @@ def _from_images(model_args: PriorArguments, data_args: PriorDataArguments):
 
 def _from_cache(model_args: PriorArguments, data_args: PriorDataArguments):
     """Dataset, model and collation where their results are read from a cache. Images are hashed, not decoded."""
-    frozen, _ = open_release(model_args.weights_path, "float32")
-    images = open_dataset(data_args, decode=False)
-    dataset = open_cached(model_args.feature_cache, frozen, images, model_args.model_max_length)
-    options = {"version": model_args.model_version, "dtype": "float32", "unet_path": model_args.unet_path}
-    return dataset, CachedModelC(dataset.cache.shared(), frozen=frozen, **options), stack
+    max_length = model_args.model_max_length
+    _, dataset, model, collate = training_from_cache(CachedModelC, model_args, data_args, max_length)
+    return dataset, model, collate
 
 
 def shown_captions(model_args: PriorArguments, dataset) -> list[str]:
