@@ -6,7 +6,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.networks.linear import linear
+from ldm.networks.linear import linear, linear_map
 from ldm.precision import float32_region
 
 
@@ -42,7 +42,7 @@ class MultiHeadAttention(nn.Layer):
 
     def projected(self, tokens, weight, bias, first: int = 0, last=None):
         """tokens (B, L, C) by columns first:last of the fused projection, whose weight and bias are given."""
-        projection = F.linear(tokens, weight, bias)
+        projection = linear_map(tokens, weight, bias)
         if self.in_proj_update is None:
             return projection
         last = 3 * self.channels if last is None else last

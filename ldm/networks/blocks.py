@@ -12,6 +12,7 @@ from paddle import nn
 
 from ldm.networks.attention import Attention2D
 from ldm.networks.broadcast import scale_and_shift
+from ldm.networks.gelu import GELU
 from ldm.networks.linear import conv, linear
 from ldm.networks.norms import GlobalResponseNorm, LayerNorm2D
 from ldm.networks.resample import Conv2D, resize, to_channels_last
@@ -38,7 +39,7 @@ def channel_mlp(c_in: int, c: int, dropout: float, residual_scale: float) -> nn.
     """Linear to 4c, GELU, GlobalResponseNorm, dropout, Linear to c; indices 0 to 4 are checkpoint keys."""
     last = nn.initializer.XavierUniform(gain=residual_scale)
     return nn.Sequential(
-        linear(c_in, 4 * c), nn.GELU(), GlobalResponseNorm(4 * c), nn.Dropout(dropout), linear(4 * c, c, last)
+        linear(c_in, 4 * c), GELU(), GlobalResponseNorm(4 * c), nn.Dropout(dropout), linear(4 * c, c, last)
     )
 
 

@@ -2,6 +2,7 @@
 
 from paddle import nn
 
+from ldm.networks.gelu import GELU
 from ldm.networks.linear import conv
 
 
@@ -13,7 +14,7 @@ class Previewer(nn.Layer):
         half, quarter = c_hidden // 2, c_hidden // 4
 
         def step(c_from, c_to, kernel_size, **options):
-            return [conv(c_from, c_to, kernel_size, **options), nn.GELU(), nn.BatchNorm2D(c_to)]
+            return [conv(c_from, c_to, kernel_size, **options), GELU(), nn.BatchNorm2D(c_to)]
 
         def double(c_from, c_to):
             return step(c_from, c_to, 2, cls=nn.Conv2DTranspose, stride=2) + step(c_to, c_to, 3, padding=1)

@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.networks.gelu import GELU
 from ldm.networks.linear import conv, linear
 from ldm.networks.norms import LayerNorm2D
 from ldm.networks.resample import to_channels_first, to_channels_last
@@ -17,7 +18,7 @@ class GatedResBlock(nn.Layer):
         self.norm1 = LayerNorm2D(c)
         self.depthwise = nn.Sequential(nn.Pad2D(1, mode="replicate"), conv(c, c, 3, groups=c))
         self.norm2 = LayerNorm2D(c)
-        self.channelwise = nn.Sequential(linear(c, c_hidden), nn.GELU(), linear(c_hidden, c))
+        self.channelwise = nn.Sequential(linear(c, c_hidden), GELU(), linear(c_hidden, c))
         self.gammas = self.create_parameter([6], default_initializer=nn.initializer.Constant(0.0))
 
     def forward(self, x):  # (B, C, H, W)

@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 
 from ldm.networks.blocks import Conditioning
+from ldm.networks.gelu import GELU
 from ldm.networks.levels import build_levels
 from ldm.networks.linear import conv, linear
 from ldm.networks.norms import LayerNorm2D
@@ -81,7 +82,7 @@ class StageB(CascadeUNet):
 def _stem_mapper(c_in, c):
     """Linear to 4c, GELU, Linear to c, norm: indices 0, 2 are checkpoint keys."""
     normal = nn.initializer.Normal(std=0.02)
-    return nn.Sequential(linear(c_in, 4 * c, normal), nn.GELU(), linear(4 * c, c, normal), LayerNorm2D(c))
+    return nn.Sequential(linear(c_in, 4 * c, normal), GELU(), linear(4 * c, c, normal), LayerNorm2D(c))
 
 
 def _halving(cls, c_in, c_out):

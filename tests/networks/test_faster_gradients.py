@@ -9,6 +9,7 @@ from paddle.distributed.fleet.utils import recompute
 from paddle.nn import functional as F
 
 from ldm.networks.broadcast import over_image
+from ldm.networks.gelu import FAR, GELU
 from ldm.networks.linear import Linear, linear, linear_map
 from ldm.networks.norms import LayerNorm2D
 
@@ -123,3 +124,28 @@ def test_a_vector_over_an_image(rows, sides):
     ours, (found,) = gradients(product, vector)
     expected, (wanted,) = in_float64(plain, vector)
     assert distance(ours, array(expected)) < FLOAT32 and distance(found, wanted) < FLOAT32
+
+
+@pytest.mark.parametrize("size", [0.5, 3.0, 30.0, 1e4])
+def test_gelu_and_its_gradient_near_and_far(size):
+    x = paddle.randn([2, 50, 7]) * size
+    x.stop_gradient = False
+    ours, (found,) = gradients(GELU(), x)
+    expected, (wanted,) = in_float64(F.gelu, x)
+    assert distance(ours, array(expected)) < FLOAT32 and distance(found, wanted) < FLOAT32
+
+
+def test_the_slope_of_gelu_does_not_change_beyond_far():
+    x = paddle.to_tensor([-FAR, FAR], dtype="float64", stop_gradient=False)
+    F.gelu(x).sum().backward()
+    assert abs(x.grad[0].item()) < 1e-30 and np.float32(x.grad[1].item()) == 1
+
+
+def test_gelu_with_recompute_and_where_it_stays_out():
+    x = trained(2, 5, 7)
+    plain, (wanted,) = gradients(GELU(), x)
+    again, (found,) = gradients(lambda x: recompute(GELU(), x), x)
+    assert np.array_equal(again.numpy(), plain.numpy()) and np.array_equal(found, wanted)
+    with paddle.no_grad():
+        assert np.array_equal(GELU()(x).numpy(), plain.numpy())
+    assert GELU()(x.astype("float64")).dtype == paddle.float64
