@@ -133,6 +133,10 @@ class CascadeTrainingArguments(TrainingArguments):
         metadata={"help": "over noise levels: p2, adaptive (the release's for all of the 3.6B), min_snr or none"},
     )
     min_snr_gamma: float = field(default=5.0, metadata={"help": "the signal-to-noise ratio at which min_snr cuts"})
+    p2_shift: float = field(
+        default=1.0,
+        metadata={"help": "p2 as 1 / (1 + shift^2 SNR): above 1, the highest noise levels count more"},
+    )
     on_non_finite: str = field(
         default="stop", metadata={"help": "at a loss or gradient that is no number: stop, or skip the step"}
     )
@@ -183,6 +187,10 @@ class CascadeTrainingArguments(TrainingArguments):
         check_one_of(self, "on_non_finite", "stop", "skip")
         if self.min_snr_gamma <= 0:
             raise ValueError(f"--min_snr_gamma must be above 0, got {self.min_snr_gamma}.")
+        if self.p2_shift <= 0:
+            raise ValueError(f"--p2_shift must be above 0, got {self.p2_shift}.")
+        if self.p2_shift != 1 and self.loss_weight != "p2":
+            raise ValueError(f"--p2_shift is for --loss_weight p2, not {self.loss_weight}: leave one of them out.")
         if self.dry_run and (self.replay_bad_batch or not self.preflight):
             other = "--replay_bad_batch" if self.replay_bad_batch else "--preflight False"
             raise ValueError(f"--dry_run True is the checks alone, {other} something else: leave one of them out.")

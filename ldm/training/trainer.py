@@ -42,7 +42,7 @@ class CascadeTrainer(Trainer):
         )
         self._check_supported()
         self._save_ckpt_func = atomic(self._save_ckpt_func)
-        self.weighting = Weighting(task.model, self.args.loss_weight, self.args.min_snr_gamma)
+        self.weighting = Weighting(task.model, self.args.loss_weight, self.args.min_snr_gamma, self.args.p2_shift)
         self.guard = Guard(self)
         self.add_callback(self.guard)
         norms = batch_norms(task.model)

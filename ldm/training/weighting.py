@@ -21,13 +21,18 @@ class Weighting:
     ranks of one accumulation step, then of the next. So they depend on what was trained on, not on how it was spread.
     """
 
-    def __init__(self, model, name: str, min_snr_gamma: float):
+    def __init__(self, model, name: str, min_snr_gamma: float = 5.0, p2_shift: float = 1.0):
         self.model, self.seen = model, []
         if hasattr(model, "loss_weight"):
-            weights = {"p2": p2_weight, "min_snr": partial(min_snr_weight, gamma=min_snr_gamma), "none": uniform_weight}
+            weights = {
+                "p2": partial(p2_weight, shift=p2_shift),
+                "min_snr": partial(min_snr_weight, gamma=min_snr_gamma),
+                "none": uniform_weight,
+            }
             model.loss_weight = AdaptiveWeight() if name == "adaptive" else weights[name]
-        elif name != "p2":
-            raise ValueError(f"--loss_weight {name}: what is trained here has no noise levels. Leave the flag out.")
+        elif name != "p2" or p2_shift != 1:
+            flag = f"--p2_shift {p2_shift:g}" if name == "p2" else f"--loss_weight {name}"
+            raise ValueError(f"{flag}: what is trained here has no noise levels. Leave the flag out.")
 
     @property
     def adaptive(self):

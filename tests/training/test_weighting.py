@@ -31,6 +31,8 @@ def test_the_flag_sets_the_models_weight():
         assert np.array_equal(network.loss_weight(log_snr).numpy(), expected.numpy())
     Weighting(network, "min_snr", 2.0)
     assert np.array_equal(network.loss_weight(log_snr).numpy(), min_snr_weight(log_snr, 2.0).numpy())
+    Weighting(network, "p2", p2_shift=3.0)
+    np.testing.assert_allclose(network.loss_weight(log_snr).numpy(), 1 / (1 + 9 * np.exp(LOG_SNR)), rtol=1e-5)
     weighting = Weighting(network, "adaptive", 5.0)
     assert weighting.adaptive is network.loss_weight
     with weighting.comparable():
@@ -42,6 +44,8 @@ def test_models_without_noise_levels_refuse_other_weights():
     Weighting(SimpleNamespace(), "p2", 5.0)
     with pytest.raises(ValueError, match="--loss_weight adaptive"):
         Weighting(SimpleNamespace(), "adaptive", 5.0)
+    with pytest.raises(ValueError, match="--p2_shift 2"):
+        Weighting(SimpleNamespace(), "p2", p2_shift=2.0)
 
 
 def step_of(weighting, network, *batches):
