@@ -10,6 +10,7 @@ from ldm.networks.variants import variant_config
 from ldm.release import build_unfilled, file_name
 from ldm.training.lora import KIND, merged_prior, write_adapter
 from ldm.training.task import NetworkEntry
+from ldm.training.whole import MANIFEST, numbered, problem_of
 from ldm.weights.convert import network_shapes, write_state
 from ldm.weights.detect import version_of_shapes
 from ldm.weights.files import TensorFile
@@ -61,14 +62,22 @@ def find_state_file(checkpoint) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"The checkpoint {path} does not exist.")
     if (path / STATE_FILE).is_file():
+        if problem := _problem_of_listed(path):
+            raise ValueError(f"{path} is not whole: {problem}. Take another checkpoint.")
         return path / STATE_FILE
-    numbered = [p for p in path.glob("checkpoint-*") if p.name.removeprefix("checkpoint-").isdigit()]
-    complete = [p for p in numbered if (p / STATE_FILE).is_file()]
+    complete = [
+        folder for folder in numbered(path) if (folder / STATE_FILE).is_file() and not _problem_of_listed(folder)
+    ]
     if not complete:
         raise FileNotFoundError(
-            f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a checkpoint-N with one."
+            f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a whole checkpoint-N with one."
         )
-    return max(complete, key=lambda p: int(p.name.removeprefix("checkpoint-"))) / STATE_FILE
+    return complete[-1] / STATE_FILE
+
+
+def _problem_of_listed(folder: Path):
+    """`problem_of` a folder that has a list of its files. An output folder has none, nor have other tools' checkpoints."""
+    return problem_of(folder) if (folder / MANIFEST).is_file() else None
 
 
 def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False, base=None) -> Path:

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 
 import extract_unet_weights
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from ldm.release import load_network, network_config
 from ldm.training.checkpoint import extract_unet, find_state_file, save_networks
 from ldm.training.task import NetworkEntry
+from ldm.training.whole import MANIFEST
 from ldm.weights.files import TensorFile
 from ldm.weights.pickles import read_pdparams
 from ldm.weights.plan import WeightsMismatch
@@ -51,6 +53,19 @@ def test_output_folder_means_its_last_complete_checkpoint(checkpoint, tmp_path):
     (tmp_path / "checkpoint-9").mkdir()
     (tmp_path / "checkpoint-11").mkdir()  # interrupted before its weights were written
     assert find_state_file(tmp_path) == folder / "model_state.pdparams"
+
+
+def test_a_checkpoint_that_lacks_files_of_its_list_is_not_taken(checkpoint, tmp_path):
+    folder, _ = checkpoint
+    damaged = tmp_path / "checkpoint-12"
+    shutil.copytree(folder, damaged)
+    (damaged / MANIFEST).write_text(json.dumps({"bytes": {"model_state.pdparams": 1}}))
+    assert find_state_file(tmp_path) == folder / "model_state.pdparams"
+    with pytest.raises(ValueError, match="checkpoint-12 is not whole: its model_state.pdparams has"):
+        find_state_file(damaged)
+    shutil.rmtree(folder)
+    with pytest.raises(FileNotFoundError, match="whole checkpoint-N"):
+        find_state_file(tmp_path)
 
 
 def test_missing_extra_and_misshapen_keys_are_all_named(checkpoint, tmp_path):
