@@ -12,10 +12,11 @@ from paddle import nn
 
 from ldm.networks.attention import Attention2D
 from ldm.networks.broadcast import scale_and_shift
+from ldm.networks.depthwise import DepthwiseConv2D
 from ldm.networks.gelu import GELU
 from ldm.networks.linear import conv, linear
 from ldm.networks.norms import GlobalResponseNorm, LayerNorm2D
-from ldm.networks.resample import Conv2D, resize, to_channels_last
+from ldm.networks.resample import resize, to_channels_last
 
 
 @dataclass
@@ -56,7 +57,7 @@ class ResBlock(nn.Layer):
 
     def __init__(self, c, c_skip=0, kernel_size=3, dropout=0.0, residual_scale=1.0):
         super().__init__()
-        self.depthwise = conv(c, c, kernel_size, cls=Conv2D, padding=kernel_size // 2, groups=c)
+        self.depthwise = conv(c, c, kernel_size, cls=DepthwiseConv2D, padding=kernel_size // 2, groups=c)
         self.norm = LayerNorm2D(c)
         self.channelwise = channel_mlp(c + c_skip, c, dropout, residual_scale)
 

@@ -9,6 +9,7 @@ from paddle.distributed.fleet.utils import recompute
 from paddle.nn import functional as F
 
 from ldm.networks.broadcast import over_image
+from ldm.networks.depthwise import LARGEST, DepthwiseConv2D
 from ldm.networks.gelu import FAR, GELU
 from ldm.networks.linear import Linear, linear, linear_map
 from ldm.networks.norms import LayerNorm2D
@@ -149,3 +150,48 @@ def test_gelu_with_recompute_and_where_it_stays_out():
     with paddle.no_grad():
         assert np.array_equal(GELU()(x).numpy(), plain.numpy())
     assert GELU()(x.astype("float64")).dtype == paddle.float64
+
+
+def depthwise(kernel, channels=3):
+    layer = DepthwiseConv2D(channels, channels, kernel, padding=kernel // 2, groups=channels)
+    layer.bias.set_value(paddle.randn([channels]))
+    return layer
+
+
+def plain_depthwise(x, weight, bias):
+    """Paddle's own on channels-last tensors."""
+    side = weight.shape[-1] // 2
+    return F.conv2d(x.transpose([0, 3, 1, 2]), weight, bias, padding=side, groups=len(bias)).transpose([0, 2, 3, 1])
+
+
+@pytest.mark.parametrize("kernel", [1, 3, 5])
+@pytest.mark.parametrize("shape", [(2, 5, 7, 3), (3, 1, 4, 3), (1, 2, 1, 3), (2, 6, 6, 3)])
+@pytest.mark.parametrize("frozen", [(), (0,), (1, 2)])
+def test_depthwise_convolution_and_its_gradients(kernel, shape, frozen):
+    layer, x = depthwise(kernel), trained(*shape)
+    tensors = [x, layer.weight, layer.bias]
+    for index in frozen:
+        tensors[index].stop_gradient = True
+    ours, found = gradients(lambda x, *_: layer(x), *tensors)
+    expected, wanted = in_float64(plain_depthwise, *tensors)
+    assert distance(ours, array(expected)) < FLOAT32
+    for index, (one, other) in enumerate(zip(found, wanted)):
+        assert (one is None) == (other is None) == (index in frozen)
+        assert one is None or distance(one, other) < FLOAT32
+
+
+def test_depthwise_convolution_with_recompute_and_without_gradients():
+    layer, x = depthwise(3), trained(2, 6, 6, 3)
+    plain, wanted = gradients(lambda x, *_: layer(x), x, layer.weight, layer.bias)
+    again, found = gradients(lambda x, *_: recompute(layer, x), x, layer.weight, layer.bias)
+    assert np.array_equal(again.numpy(), plain.numpy())
+    assert all(np.array_equal(one, other) for one, other in zip(found, wanted))
+    with paddle.no_grad():
+        assert np.array_equal(layer(x).numpy(), plain.numpy())
+
+
+def test_large_tensors_are_left_to_paddle():
+    layer, x = depthwise(3, channels=2), paddle.randn([1, 3, LARGEST // 4, 2])
+    with paddle.no_grad():
+        large = layer(x)
+        assert np.array_equal(large.numpy(), plain_depthwise(x, layer.weight, layer.bias).numpy())
