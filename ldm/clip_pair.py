@@ -53,8 +53,10 @@ class ClipPair(nn.Layer):
         text = load_text_tower(folder / text_encoder, tokenizer=load_tokenizer(folder / tokenizer))
         return cls(text, load_image_tower(folder / image_encoder))
 
-    def forward(self, input_ids, attention_mask, clip_pixels):
+    def forward(self, input_ids, attention_mask, clip_pixels, negative_ids=None, negative_mask=None):
         """Tokens and mask (B, L), images (B, 3, S, S) in [0, 1] -> the symmetric InfoNCE loss (), float32.
+
+        negative_ids, negative_mask (B, k, L): captions that are wrong for image i alone, from which it has to tell its own.
 
         Each caption has to pick its image among the batch's and each image its caption. Pairs whose captions are the
         same, token by token, are not told apart: they are left out of each other's negatives.
@@ -72,7 +74,12 @@ class ClipPair(nn.Layer):
 
             # Loss
             own = paddle.arange(len(input_ids))
-            return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
+            choices = logits.T  # (B images, B captions)
+            if negative_ids is not None:
+                wrong = self.embed_text(negative_ids.flatten(0, 1), negative_mask.flatten(0, 1))
+                wrong = wrong.reshape([len(image), -1, image.shape[-1]])  # (B, k, D)
+                choices = paddle.concat([choices, self._scale() * (wrong * image.unsqueeze(1)).sum(axis=-1)], axis=1)
+            return (F.cross_entropy(logits, own) + F.cross_entropy(choices, own)) / 2
 
     def embed_text(self, input_ids, attention_mask):
         """Tokens and mask (B, L) -> unit vectors (B, D), float32."""

@@ -68,9 +68,11 @@ stage_stage_a_fine() {
     export_to_release stage_a_fine --ema
 }
 
+# Colours and sizes tell the pictures of a batch apart, places and shapes need captions that are wrong in just these
 stage_clip() {
-    train scripts/train_clip.py clip --max_steps 500 --per_device_train_batch_size 64 --learning_rate 1e-3 \
-        --warmup_steps 40 --weight_decay 0.05 --image_logging_steps 250 --save_steps 250
+    train scripts/train_clip.py clip --max_steps 900 --per_device_train_batch_size 64 --learning_rate 1e-3 \
+        --warmup_steps 80 --weight_decay 0.05 --negative_words assets/demo_negative_words.json --negatives 2 \
+        --image_logging_steps 450 --save_steps 300
     export_to_release clip
 }
 

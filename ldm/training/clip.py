@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Optional
+
+import numpy as np
 
 import config
 from ldm.clip import TextEncoder
 from ldm.clip_folder import load_tokenizer
 from ldm.clip_pair import ClipPair
 from ldm.clip_tower import tower_config
-from ldm.training.arguments import DataArguments
+from ldm.training.arguments import DataArguments, check_at_least_one
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
+from ldm.training.hard_negatives import HardNegatives
 from ldm.training.task import NetworkEntry, Task
 
 
@@ -21,6 +25,17 @@ class ClipArguments:
     weights_path: str = field(
         default=config.WEIGHTS_PATH, metadata={"help": "release folder with text_encoder, image_encoder and tokenizer"}
     )
+    negative_words: Optional[str] = field(
+        default=None,
+        metadata={
+            "help": "JSON of groups of words: each image must also tell its caption from ones with a word of a group replaced, "
+            "or two swapped"
+        },
+    )
+    negatives: int = field(default=2, metadata={"help": "such wrong captions for each image"})
+
+    def __post_init__(self):
+        check_at_least_one(self, "negatives")
 
 
 @dataclass
@@ -50,4 +65,14 @@ def build_task(model_args: ClipArguments, data_args: ClipDataArguments, args) ->
         name: NetworkEntry(f"{name}_encoder", tower_config(tower))
         for name, tower in (("text", model.text), ("image", model.image))
     }
-    return Task(model, dataset, Collator(tokenize, images=False), networks)
+    return Task(
+        model, dataset, Collator(tokenize, images=False, wrong=_wrong_captions(model_args, args.seed)), networks
+    )
+
+
+def _wrong_captions(model_args: ClipArguments, seed: int):
+    """(caption, index of the sample) -> wrong captions, always the same ones; None without --negative_words."""
+    if not model_args.negative_words:
+        return None
+    words = HardNegatives.from_file(model_args.negative_words)
+    return lambda caption, index: words.make(caption, model_args.negatives, np.random.default_rng([seed, index]))

@@ -10,7 +10,7 @@ from helpers import distance
 from safetensors.numpy import load_file
 
 from ldm.clip_folder import load_image_tower, load_text_tower
-from ldm.clip_tower import new_image_tower, new_text_tower, tower_config, write_tower
+from ldm.clip_tower import PLACE_STD, WORD_STD, new_image_tower, new_text_tower, tower_config, write_tower
 
 SIZES = dict(hidden_size=32, intermediate_size=48, projection_dim=24, num_hidden_layers=2, num_attention_heads=4)
 TOKENS = dict(vocab_size=600, max_position_embeddings=12, bos_token_id=598, eos_token_id=599, pad_token_id=599)
@@ -80,6 +80,8 @@ def expected_std(name, width, layers):
     """Standard deviation of the initial values of one parameter; None: constant."""
     if name.endswith(("_projection", "class_embedding", "out_proj.weight")):
         return width**-0.5
+    if name.startswith("text_model") and name.endswith("_embedding.weight"):
+        return WORD_STD if "token" in name else PLACE_STD
     if name.endswith(("_embedding.weight", "conv1.weight")):
         return 0.02
     if name.endswith("linear1.weight"):
