@@ -20,7 +20,7 @@ class DepthwiseConv2D(Conv2D):
     """
 
     def forward(self, x):
-        if x.size <= LARGEST and eager_on_cpu(x, self.weight) and self.bias is not None:
+        if eager_on_cpu(x, self.weight) and x.size <= LARGEST and self.bias is not None:
             return _Depthwise.apply(x, self.weight, self.bias)
         return Conv2D.forward(self, x)
 
