@@ -3,6 +3,7 @@
 import os
 import tarfile
 from collections.abc import Iterator
+from itertools import islice
 from zlib import adler32
 
 BLOCK = 512
@@ -23,13 +24,10 @@ def tar_files(path: str) -> Iterator[tuple[str, int, int]]:
     """
     done = 0
     try:
-        for member in _plain_files(path):
+        for done, member in enumerate(_plain_files(path), 1):
             yield member
-            done += 1
     except _Unusual:
-        for number, member in enumerate(_any_files(path)):
-            if number >= done:
-                yield member
+        yield from islice(_any_files(path), done, None)
 
 
 def _plain_files(path: str):

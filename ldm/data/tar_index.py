@@ -5,19 +5,29 @@ import os
 import sys
 import tarfile
 import zipfile
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Optional
 
 import numpy as np
+from tqdm.auto import tqdm
 
 from ldm.atomic import atomic_path
 from ldm.data.names import Names
 from ldm.data.pairs import IMAGE_SUFFIXES
+from ldm.data.processes import in_processes
 from ldm.data.source import listed
 from ldm.data.tar_headers import tar_files
 
 FORMAT = 1  # raise it when the arrays mean something else
 PARTS = ("image", "txt", "json")  # columns of the places
+NO_PLACE = (-1, 0)
+IMAGES = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
@@ -29,24 +39,47 @@ class TarIndex:
     places: np.ndarray
 
 
-def index_of_tar(path: str, index_dir=None) -> TarIndex:
-    """The index of a tar, from the file kept beside it (or in `index_dir`) if the tar has not changed since."""
-    stat, kept = os.stat(path), _index_path(path, index_dir)
-    stamp = np.array([FORMAT, stat.st_size, stat.st_mtime_ns], np.int64)
-    if kept.is_file():
-        try:
-            with np.load(kept) as file:
-                if np.array_equal(file["stamp"], stamp):
-                    return TarIndex(Names.from_arrays(file["letters"], file["ends"]), file["places"])
-        except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(f"{kept} is damaged ({error}): delete it, it is made again.") from error
-    index = scan_tar(path)
+def indices_of_tars(paths: Sequence[str], index_dir=None) -> list[TarIndex]:
+    """The index of every tar, from the file kept beside it (or in `index_dir`) if the tar has not changed since.
+
+    Tars without such a file are scanned, several at a time if there are several.
+    """
+    stamps = [_stamp(path) for path in paths]
+    indices = [_kept(_index_path(path, index_dir), stamp) for path, stamp in zip(paths, stamps)]
+    missing = [number for number, index in enumerate(indices) if index is None]
+    progress = tqdm(missing, desc="Indexing tars", leave=False, disable=len(missing) < 8)
+    with closing(in_processes(scan_tar, [paths[number] for number in missing])) as scanned:
+        for number, index in zip(progress, scanned):
+            indices[number] = index
+            _keep(index, paths[number], stamps[number], index_dir)
+    return indices
+
+
+def _stamp(path: str) -> np.ndarray:
+    """What tells whether a tar has changed."""
+    stat = os.stat(path)
+    return np.array([FORMAT, stat.st_size, stat.st_mtime_ns], np.int64)
+
+
+def _kept(file: Path, stamp: np.ndarray) -> Optional[TarIndex]:
+    """The index in a file; None if there is none of this stamp."""
+    if not file.is_file():
+        return None
     try:
-        with atomic_path(kept) as temporary, open(temporary, "wb") as file:
+        with np.load(file) as arrays:
+            if not np.array_equal(arrays["stamp"], stamp):
+                return None
+            return TarIndex(Names.from_arrays(arrays["letters"], arrays["ends"]), arrays["places"])
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{file} is damaged ({error}): delete it, it is made again.") from error
+
+
+def _keep(index: TarIndex, path: str, stamp: np.ndarray, index_dir):
+    try:
+        with atomic_path(_index_path(path, index_dir)) as temporary, open(temporary, "wb") as file:
             np.savez(file, stamp=stamp, places=index.places, **index.names.arrays())
     except OSError as error:  # a read-only dataset: only the next start is slower
         print(f"The index of {path} is not kept ({error}): give --index_dir a folder to keep it in.", file=sys.stderr)
-    return index
 
 
 def _index_path(path: str, index_dir) -> Path:
@@ -59,28 +92,34 @@ def _index_path(path: str, index_dir) -> Path:
 def scan_tar(path: str) -> TarIndex:
     """The index from the tar's headers, files grouped into samples as the webdataset package does.
 
-    ValueError names samples with no image or several, a compressed tar and a damaged one.
+    ValueError names samples with no image, several or a file twice, a compressed tar and a damaged one.
     """
-    from webdataset.tariterators import group_by_keys
-
-    names, places, problems = Names(), [], {}
+    names, places, problems = Names(), array("q"), {}
     try:
-        for sample in group_by_keys(_members(path), split_name):
-            images = [suffix for suffix in sample if f".{suffix}" in IMAGE_SUFFIXES]
-            if len(images) != 1:
-                what = (
-                    "samples with several images" if images else f"samples without image ({', '.join(IMAGE_SUFFIXES)})"
-                )
-                problems.setdefault(what, []).append(sample["__key__"])
+        for key, files in groupby(_members(path), itemgetter(0)):  # neighbours of one key are a sample
+            sample, twice = {}, False
+            for _, suffix, offset, size in files:
+                twice = twice or suffix in sample
+                sample[suffix] = offset, size
+            images = [suffix for suffix in sample if suffix in IMAGES]
+            if len(images) != 1 or twice:
+                problems.setdefault(_problem(images, twice), []).append(key)
                 continue
-            names.append(f"{sample['__key__']}.{images[0]}".encode("utf-8", "surrogateescape"))
-            places.append([sample.get(part, (-1, 0)) for part in (images[0], *PARTS[1:])])
+            names.append(f"{key}.{images[0]}".encode("utf-8", "surrogateescape"))
+            for part in (images[0], *PARTS[1:]):
+                places.extend(sample.get(part, NO_PLACE))
     except (tarfile.TarError, EOFError) as error:
         raise ValueError(f"{path} cannot be read as a tar ({error}): replace or remove it.") from error
     if problems:
         parts = (f"{len(keys)} {what}: {listed(keys, len(keys))}" for what, keys in problems.items())
         raise ValueError(f"{path}: {'; '.join(parts)}.")
     return TarIndex(names, np.array(places, np.int64).reshape(-1, len(PARTS), 2))
+
+
+def _problem(images: list, twice: bool) -> str:
+    if twice:
+        return "samples with a file twice"
+    return "samples with several images" if images else f"samples without image ({', '.join(IMAGE_SUFFIXES)})"
 
 
 def split_name(name: str) -> tuple:
@@ -93,8 +132,8 @@ def split_name(name: str) -> tuple:
     return (folder + slash + stem, suffix) if stem and dot else (None, None)
 
 
-def _members(path: str):
-    """The tar's files as webdataset's stages pass them on, the place of the data instead of the data."""
+def _members(path: str) -> Iterator[tuple[str, str, int, int]]:
+    """(KEY, suffix in small letters, offset, size) of the tar's files that belong to samples."""
     with open(path, "rb") as file:
         start = file.read(8)
     for magic, name in MAGIC.items():
@@ -104,4 +143,6 @@ def _members(path: str):
             )
     for name, offset, size in tar_files(path):
         if not name.startswith(".") and "/." not in name:
-            yield {"fname": name, "data": (offset, size), "__url__": path}
+            key, suffix = split_name(name)
+            if key is not None:
+                yield key, suffix.lower(), offset, size

@@ -5,12 +5,11 @@ import json
 import os
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from ldm.data.file_slices import FileSlices
 from ldm.data.names import Names
 from ldm.data.source import ImageSource, listed, one_line
-from ldm.data.tar_index import PARTS, index_of_tar
+from ldm.data.tar_index import PARTS, indices_of_tars
 
 IMAGE, TEXT, JSON = range(len(PARTS))
 
@@ -25,8 +24,7 @@ class TarSource(ImageSource):
     def __init__(self, paths: list, caption_key: str = "", index_dir=None):
         self.paths, self.where, self._caption_key = list(paths), os.path.dirname(paths[0]) or ".", caption_key
         self._names, places, counts = Names(), [], []
-        for path in tqdm(self.paths, desc="Indexing tars", leave=False, disable=len(self.paths) < 8):
-            index = index_of_tar(path, index_dir)
+        for index in indices_of_tars(self.paths, index_dir):
             self._names.extend(index.names)
             places.append(index.places)
             counts.append(len(index.names))
