@@ -67,7 +67,8 @@ class ClipPair(nn.Layer):
 
         # Compare. Half precision would round similarities that are multiplied by up to 100.
         with paddle.amp.auto_cast(enable=False):
-            logits = self._scale() * paddle.matmul(text, image, transpose_y=True)  # (B captions, B images)
+            scale = self._scale()
+            logits = scale * paddle.matmul(text, image, transpose_y=True)  # (B captions, B images)
             same = (input_ids.unsqueeze(1) == input_ids.unsqueeze(0)).all(axis=-1)  # (B, B)
             other_pair = paddle.eye(len(input_ids)) == 0
             logits = paddle.where(same & other_pair, paddle.full_like(logits, EXCLUDED), logits)
@@ -78,7 +79,7 @@ class ClipPair(nn.Layer):
             if negative_ids is not None:
                 wrong = self.embed_text(negative_ids.flatten(0, 1), negative_mask.flatten(0, 1))
                 wrong = wrong.reshape([len(image), -1, image.shape[-1]])  # (B, k, D)
-                choices = paddle.concat([choices, self._scale() * (wrong * image.unsqueeze(1)).sum(axis=-1)], axis=1)
+                choices = paddle.concat([choices, scale * (wrong * image.unsqueeze(1)).sum(axis=-1)], axis=1)
             return (F.cross_entropy(logits, own) + F.cross_entropy(choices, own)) / 2
 
     def embed_text(self, input_ids, attention_mask):

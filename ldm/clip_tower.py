@@ -29,8 +29,8 @@ HUGGING_FACE = {"text": "text", "image": "vision"}  # its names for the towers
 TOKEN_IDS = ("bos_token_id", "eos_token_id", "pad_token_id")
 
 # Standard deviations of a new text tower's embeddings. Hugging Face's 0.02 is for hundreds of millions of pairs: trained
-# on a few thousand, the tower's blocks drown every word that contrast does not need. "left" and "right" then changed
-# their own token's state by 11 % and the pooled embedding by 1 %, and a prior took no notice; with these it is 60 %.
+# on a few thousand, the tower's blocks drown every word that contrast does not need. "left" for "right" then changed its
+# own token's state by 11 %; with these, and captions wrong by a word, by 50 %.
 WORD_STD, PLACE_STD, HUGGING_FACE_STD = 1.0, 0.3, 0.02
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
-from ldm.networks.broadcast import eager_on_cpu
+from ldm.networks.broadcast import eager_on_cpu, over_image, sum_over_image
 from ldm.networks.resample import Conv2D
 
 LARGEST = 2**19  # numbers in a tensor; beyond it the copies cost more than Paddle's kernel does
@@ -35,8 +35,7 @@ class _Depthwise(PyLayer):
         ctx.save_for_backward(x, weight)
         batch, height, width, channels = x.shape
         product = paddle.matmul(_windows(x, weight.shape[-1]), _bands(weight, width))
-        positions = paddle.ones([batch * height * width, 1], x.dtype)
-        spread = paddle.matmul(positions, bias.reshape([1, channels])).reshape(x.shape)  # see `ldm.networks.broadcast`
+        spread = over_image(bias.reshape([1, 1, channels]), x)
         return product.reshape([channels, batch, height, width]).transpose([1, 2, 3, 0]) + spread
 
     @staticmethod
@@ -53,8 +52,7 @@ class _Depthwise(PyLayer):
             bands = paddle.matmul(_windows(x, weight.shape[-1]), rows, transpose_x=True).reshape([channels, -1])
             found[1] = paddle.matmul(bands, _pattern(weight.shape[-1], width), transpose_y=True).reshape(weight.shape)
         if of_bias:
-            ones = paddle.ones([1, batch * height * width], gradient.dtype)
-            found[2] = paddle.matmul(ones, gradient.reshape([-1, channels])).flatten()
+            found[2] = sum_over_image(gradient.reshape([1, -1, channels])).flatten()
         return tuple(found)
 
 

@@ -7,7 +7,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import eager_on_cpu
+from ldm.networks.broadcast import eager_on_cpu, sum_over_image
 
 
 class Linear(nn.Linear):
@@ -49,7 +49,7 @@ class _LinearMap(PyLayer):
         return (
             paddle.matmul(gradient, weight, transpose_y=True) if of_x else None,
             paddle.matmul(x, gradient, transpose_x=True) if of_weight else None,
-            paddle.matmul(paddle.ones([1, len(x)], gradient.dtype), gradient).flatten() if of_bias else None,
+            sum_over_image(gradient.unsqueeze(0)).flatten() if of_bias else None,
         )
 
 

@@ -42,7 +42,7 @@ class HardNegatives:
 
     def make(self, caption: str, count: int, rng: np.random.Generator) -> list[str]:
         """`count` wrong captions; ValueError if no word of the caption is in a group."""
-        found = [match for match in self.pattern.finditer(caption)]
+        found = list(self.pattern.finditer(caption))
         if not found:
             raise ValueError(
                 f"No word of the caption {caption!r} is in a group of --negative_words: add one, or leave it out."
