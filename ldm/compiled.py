@@ -62,8 +62,12 @@ class CompiledUNet:
     def dtype(self):
         return self.network.dtype
 
+    @property
+    def prediction_type(self):
+        return self.network.prediction_type
+
     def bound(self, size, **conditions):
-        """As `CascadeUNet.bound`: a function (x, r) -> predicted noise (B, C, H, W), for `size` = (H, W)."""
+        """As `CascadeUNet.bound`: a function (x, r) -> its prediction (B, C, H, W), for `size` = (H, W)."""
         with paddle.no_grad():
             prepared = self.network.prepare(size, **conditions)
         tensors = given_tensors(prepared)

@@ -16,7 +16,7 @@ from ldm.conditions import (
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.loss import p2_weight
 from ldm.diffusion.noise import image_seeds
-from ldm.diffusion.objective import Objective, noise_prediction_objective
+from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
@@ -47,9 +47,9 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
             return self.frozen.stage_a.decode(latents.astype("float32"))
 
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
-        """The release's loss on Stage A latents: weighted squared error of the predicted noise; kept in `objective`."""
+        """The release's loss on Stage A latents: weighted squared error of the prediction; kept in `objective`."""
         self.check_not_compiled("be trained")
-        objective = noise_prediction_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
+        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
         self.objective = objective.detached()
         return objective
 

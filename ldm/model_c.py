@@ -18,7 +18,7 @@ from ldm.conditions import (
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.loss import p2_weight
 from ldm.diffusion.noise import image_seeds
-from ldm.diffusion.objective import Objective, noise_prediction_objective
+from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, run_sampling, to_uint8
@@ -60,9 +60,9 @@ class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
     # Training ---------------------------------------------------------------------------------------------------
 
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
-        """The release's loss: weighted squared error of the predicted noise; kept in `objective`. t (B,) in [0.001, 1]."""
+        """The release's loss: weighted squared error of the prediction; kept in `objective`. t (B,) in [0.001, 1]."""
         self.check_not_compiled("be trained")
-        objective = noise_prediction_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
+        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
         self.objective = objective.detached()
         return objective
 

@@ -6,26 +6,27 @@ import paddle
 from ldm.diffusion.linspace import linspace
 
 
-def epsilon_loss(prediction, epsilon):
+def squared_error(prediction, target):
     """Mean squared error per sample, float32: (B, C, H, W) twice -> (B,)."""
-    difference = prediction.astype("float32") - epsilon.astype("float32")
+    difference = prediction.astype("float32") - target.astype("float32")
     return (difference * difference).mean(axis=list(range(1, difference.ndim)))
 
 
 def p2_weight(log_snr, shift: float = 1.0):
     """1 / (1 + SNR): high noise levels, which decide composition, count most. log_snr of any shape.
 
-    `shift` evaluates it at log_snr + 2 ln(shift).
+    `shift` evaluates it at log_snr + 2 ln(shift). On errors of the velocity it makes errors of x0.
     """
     return 1 / (1 + (log_snr + 2 * np.log(shift)).exp())
 
 
-def min_snr_weight(log_snr, gamma: float = 5.0):
-    """min(SNR, gamma) / SNR, for a model that predicts noise: low noise levels, which teach little, count less.
+def min_snr_weight(log_snr, gamma: float = 5.0, prediction_type: str = "epsilon"):
+    """min(SNR, gamma) / SNR, / (SNR + 1) for a velocity: low noise levels, which teach little, count less.
 
     log_snr of any shape.
     """
-    return (np.log(gamma) - log_snr).clip(max=0.0).exp()
+    weight = (np.log(gamma) - log_snr).clip(max=0.0).exp()
+    return weight if prediction_type == "epsilon" else weight * paddle.nn.functional.sigmoid(log_snr)
 
 
 def uniform_weight(log_snr):

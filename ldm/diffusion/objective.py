@@ -1,10 +1,11 @@
-"""The training objective of both stages: predict the noise, weighted over noise levels (release: `forward_pass`)."""
+"""The training objective of both stages: squared errors weighted over noise levels (release: `forward_pass`)."""
 
 from dataclasses import dataclass
 
 import paddle
 
-from ldm.diffusion.loss import epsilon_loss
+from ldm.diffusion.loss import squared_error
+from ldm.diffusion.prediction import prediction_of
 from ldm.diffusion.schedule import CosineSchedule, diffuse
 from ldm.precision import float32_region
 
@@ -22,8 +23,8 @@ class Objective:
         return Objective(self.loss.detach(), self.per_sample.detach(), self.log_snr.detach())
 
 
-def noise_prediction_objective(model, x0, conditions: dict, t, epsilon, weight, schedule=CosineSchedule()):
-    """Noise x0 (B, C, H, W) with epsilon to times t (B,), let `model` predict epsilon, weigh the squared error.
+def denoising_objective(model, x0, conditions: dict, t, epsilon, weight, schedule=CosineSchedule()):
+    """Noise x0 (B, C, H, W) with epsilon to times t (B,), let `model` predict it (or the velocity), weigh the squared error.
 
     weight(log_snr) -> (B,), for instance `p2_weight`. Everything but the model is float32 under any autocast: O2 would
     hand the network a float16 noise level, whose phases are wrong by radians.
@@ -33,5 +34,5 @@ def noise_prediction_objective(model, x0, conditions: dict, t, epsilon, weight, 
         noised, r = diffuse(x0, epsilon, log_snr), schedule.noise_condition(log_snr)
     prediction = model(noised, r, **conditions)
     with float32_region():
-        per_sample = epsilon_loss(prediction, epsilon)
+        per_sample = squared_error(prediction, prediction_of(model).target(x0, epsilon, log_snr))
         return Objective((per_sample * weight(log_snr)).mean(), per_sample, log_snr)

@@ -7,6 +7,7 @@ import paddle
 
 from ldm.diffusion.guidance import Guidance, guide
 from ldm.diffusion.linspace import linspace
+from ldm.diffusion.prediction import prediction_of
 from ldm.diffusion.samplers import find_sampler, levels_at
 from ldm.diffusion.schedule import CosineSchedule, undiffuse
 
@@ -42,7 +43,7 @@ class SamplingStep:
 def sample(model, conditions: dict, unconditional: dict, shape, noise, settings: SamplingSettings, x_init=None):
     """Yield a `SamplingStep` per step; the last one's x0 is the result, as in the release.
 
-    model(x, r, **conditions) predicts the noise; where it has `bound(size, **conditions)`, as the UNets have, it looks
+    model(x, r, **conditions) predicts the noise or the velocity (`ldm.diffusion.prediction`); where it has `bound(size, **conditions)`, as the UNets have, it looks
     at the conditions once and not in every step. `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
     `x_init` (B, C, H, W): start from this already noised latent instead of from noise.
     Conditions and predictions are float32 here whatever the model computes in.
@@ -51,14 +52,14 @@ def sample(model, conditions: dict, unconditional: dict, shape, noise, settings:
     times = paddle.to_tensor(linspace(settings.t_start, settings.t_end, settings.num_steps + 1))
     log_snrs = schedule.log_snr(times)
     x = noise.normal(shape) if x_init is None else x_init
-    batch = x.shape[0]
+    batch, implied = x.shape[0], prediction_of(model).epsilon
     single = _bound(model, x.shape[2:], conditions)
     double = _bound(model, x.shape[2:], _stacked(conditions, unconditional))
 
     for index, t in enumerate(times.tolist()[:-1]):
         log_snr, next_log_snr = (log_snrs[i].expand([batch]) for i in (index, index + 1))
         r = schedule.noise_condition(log_snr)
-        epsilon = _predict(single, double, x, r, settings.guidance, t)
+        epsilon = _predict(single, double, x, r, settings.guidance, t, partial(implied, log_snr=log_snr))
         x0 = undiffuse(x, epsilon, log_snr)
         x = step_fn(x0, epsilon, levels_at(log_snr, x), levels_at(next_log_snr, x), lambda: noise.normal(shape))
         yield SamplingStep(index, x0, x)
@@ -69,13 +70,16 @@ def _bound(model, size, conditions: dict):
     return cache(lambda: model.bound(size, **conditions) if hasattr(model, "bound") else partial(model, **conditions))
 
 
-def _predict(single, double, x, r, guidance: Guidance, t: float):
-    """The guided prediction, conditional and unconditional in one batch; one pass only where nothing is guided."""
+def _predict(single, double, x, r, guidance: Guidance, t: float, implied):
+    """The guided noise, conditional and unconditional in one batch; one pass only where nothing is guided.
+
+    implied(output, x): the noise that an output stands for.
+    """
     scale = guidance.at(t)
     if scale is None:
-        return single()(x, r).astype("float32")
-    prediction = double()(paddle.concat([x, x]), paddle.concat([r, r])).astype("float32")
-    conditional, unconditional = prediction.chunk(2)
+        return implied(single()(x, r).astype("float32"), x)
+    outputs = double()(paddle.concat([x, x]), paddle.concat([r, r])).astype("float32").chunk(2)
+    conditional, unconditional = (implied(output, x) for output in outputs)
     return guide(conditional, unconditional, scale, guidance.rho, guidance.whole_batch)
 
 

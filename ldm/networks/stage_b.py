@@ -35,9 +35,10 @@ class StageB(CascadeUNet):
         dropout=(0, 0, 0.1, 0.1),
         self_attn=True,
         t_conds=("sca",),  # extra timestep-like conditions
+        prediction_type="epsilon",  # or "v_prediction"
     ):
         levels = build_levels(c_hidden, nhead, blocks, block_repeat, level_config, dropout, self_attn)
-        super().__init__(levels, c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds)
+        super().__init__(levels, c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds, prediction_type)
         self.c_clip_seq, self.c_pixels = c_clip_seq, c_pixels
         self.effnet_mapper = _stem_mapper(c_effnet, levels[0].channels)
         self.pixels_mapper = _stem_mapper(c_pixels, levels[0].channels)
@@ -65,7 +66,7 @@ class StageB(CascadeUNet):
         return mapped + resize_channels_last(mapped_pixels, size)
 
     def forward(self, x, r, effnet, clip, pixels=None, **t_conds):
-        """Predict the noise in x.
+        """Predict the noise in x, or the velocity.
 
         x (B, 4, H, W); r (B,) noise level in [0, 1], float32; effnet (B, 16, h, w) the prior's latent;
         clip (B, 1, c_clip) pooled text; pixels (B, 3, h', w') an optional small image, zeros when absent;

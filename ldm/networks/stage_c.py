@@ -55,10 +55,11 @@ class StageC(CascadeUNet):
         self_attn=True,
         t_conds=("sca", "crp"),  # extra timestep-like conditions
         switch_level=(False,),  # halve the resolution between levels
+        prediction_type="epsilon",  # or "v_prediction"
     ):
         self.switch_level = _check_switches(switch_level, len(c_hidden))
         levels = build_levels(c_hidden, nhead, blocks, block_repeat, level_config, dropout, self_attn)
-        super().__init__(levels, c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds)
+        super().__init__(levels, c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds, prediction_type)
         self.c_clip_seq = c_clip_seq
         normal = nn.initializer.Normal(std=0.02)
         self.clip_txt_mapper = linear(c_clip_text, c_cond, normal)
@@ -87,7 +88,7 @@ class StageC(CascadeUNet):
         return self.clip_norm(paddle.concat([text, pooled, images], axis=1))
 
     def forward(self, x, r, clip_text, clip_text_pooled, clip_img, cnet: Optional[list] = None, **t_conds):
-        """Predict the noise in x.
+        """Predict the noise in x, or the velocity.
 
         x (B, 16, H, W); r (B,) noise level in [0, 1], float32; clip_text (B, 77, c_clip_text);
         clip_text_pooled (B, 1, c_clip_text_pooled); clip_img (B, N, c_clip_img), zeros for none;

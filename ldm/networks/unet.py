@@ -16,6 +16,9 @@ from ldm.networks.resample import PixelShuffle, PixelUnshuffle, resize_channels_
 from ldm.networks.timestep import timestep_embedding
 
 
+PREDICTION_TYPES = ("epsilon", "v_prediction")  # the noise or the velocity, see ldm.diffusion.prediction
+
+
 @dataclass(frozen=True)
 class Prepared:
     """What a UNet makes of its conditions, once for all steps of a generation: see `CascadeUNet.prepare`."""
@@ -35,9 +38,10 @@ class CascadeUNet(nn.Layer):
 
     enable_recompute = False  # training: keep only every block's input, compute the rest again in the backward pass
 
-    def __init__(self, levels: list[Level], c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds):
+    def __init__(self, levels: list[Level], c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds, prediction_type):
         super().__init__()
-        self._check(c_r, patch_size, kernel_size, t_conds)
+        self._check(c_r, patch_size, kernel_size, t_conds, prediction_type)
+        self.prediction_type = prediction_type
         self.levels, self.c_r, self.t_conds, self.patch_size = levels, c_r, tuple(t_conds), patch_size
         self.c_in = c_in
 
@@ -91,7 +95,7 @@ class CascadeUNet(nn.Layer):
         )
 
     @staticmethod
-    def _check(c_r, patch_size, kernel_size, t_conds):
+    def _check(c_r, patch_size, kernel_size, t_conds, prediction_type):
         if c_r < 4:
             raise ValueError(f"c_r must be at least 4 (two frequencies), got {c_r}.")
         if patch_size < 1:
@@ -100,6 +104,8 @@ class CascadeUNet(nn.Layer):
             raise ValueError(f"kernel_size must be odd, so that a residual keeps its size, got {kernel_size}.")
         if len(set(t_conds)) != len(t_conds):
             raise ValueError(f"t_conds names a condition twice: {list(t_conds)}.")
+        if prediction_type not in PREDICTION_TYPES:
+            raise ValueError(f"prediction_type {prediction_type!r} is unknown: one of {', '.join(PREDICTION_TYPES)}.")
 
     def make_downscaler(self, gap: int, upper: Level, lower: Level) -> nn.Layer:
         """Layer from `upper` to the next deeper level `lower`; `gap` counts the joints from the top."""

@@ -8,7 +8,7 @@ import paddle
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.loss import AdaptiveWeight, p2_weight
 from ldm.diffusion.noise import RecordedNoise
-from ldm.diffusion.objective import noise_prediction_objective
+from ldm.diffusion.objective import denoising_objective
 from ldm.diffusion.samplers import SAMPLERS, levels_at
 from ldm.diffusion.sampling import SamplingSettings, sample
 from ldm.diffusion.schedule import CosineSchedule, alpha_sigma, diffuse, undiffuse
@@ -153,7 +153,7 @@ def _training_objective(record: Record, network, step: int):
     names = {"clip_text": "ct", "clip_text_pooled": "cp", "clip_img": "ci"}
     x0, t, epsilon = (paddle.to_tensor(record.array(f"in.{name}")[step]) for name in ("x0", "t", "eps"))
     conditions = {ours: paddle.to_tensor(record.array(f"in.{name}")[step]) for ours, name in names.items()}
-    return noise_prediction_objective(network, x0, conditions, t, epsilon, p2_weight)
+    return denoising_objective(network, x0, conditions, t, epsilon, p2_weight)
 
 
 def _has_stored_gradients(record: Record, start: Record, norm: float) -> bool:

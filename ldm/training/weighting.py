@@ -15,7 +15,7 @@ ADAPTIVE_FILE = "adaptive_weight.json"
 
 
 class Weighting:
-    """Sets how a noise-predicting model weighs its loss, and keeps the state of the adaptive weight.
+    """Sets how a denoising model weighs its loss, and keeps the state of the adaptive weight.
 
     The buckets of the adaptive weight move once per optimiser step, by all its samples in the order of the run: all
     ranks of one accumulation step, then of the next. So they depend on what was trained on, not on how it was spread.
@@ -26,7 +26,9 @@ class Weighting:
         if hasattr(model, "loss_weight"):
             weights = {
                 "p2": partial(p2_weight, shift=p2_shift),
-                "min_snr": partial(min_snr_weight, gamma=min_snr_gamma),
+                "min_snr": partial(
+                    min_snr_weight, gamma=min_snr_gamma, prediction_type=model.unet.prediction_type
+                ),
                 "none": uniform_weight,
             }
             model.loss_weight = AdaptiveWeight() if name == "adaptive" else weights[name]

@@ -7,7 +7,7 @@ import paddle
 
 from ldm.diffusion import objective
 from ldm.diffusion.loss import p2_weight
-from ldm.diffusion.objective import noise_prediction_objective
+from ldm.diffusion.objective import denoising_objective
 from ldm.diffusion.schedule import CosineSchedule
 
 
@@ -17,7 +17,7 @@ def inputs():
 
 def test_value_is_the_weighted_mean_of_per_sample_errors():
     x0, t, epsilon = inputs()
-    result = noise_prediction_objective(lambda x, r: x * 0 + 0.25, x0, {}, t, epsilon, p2_weight)
+    result = denoising_objective(lambda x, r: x * 0 + 0.25, x0, {}, t, epsilon, p2_weight)
     per_sample = ((0.25 - epsilon.numpy()) ** 2).mean(axis=(1, 2, 3))
     snr = np.exp(CosineSchedule().log_snr(t).numpy().astype("float64"))
     assert np.allclose(result.per_sample.numpy(), per_sample, rtol=1e-5)
@@ -41,7 +41,7 @@ def test_only_the_network_runs_outside_the_float32_region(monkeypatch):
         return call
 
     monkeypatch.setattr(objective, "float32_region", region)
-    for name in ("diffuse", "epsilon_loss"):
+    for name in ("diffuse", "squared_error"):
         monkeypatch.setattr(objective, name, guarded(getattr(objective, name)))
     schedule = CosineSchedule()
     for name in ("log_snr", "noise_condition"):
@@ -54,5 +54,5 @@ def test_only_the_network_runs_outside_the_float32_region(monkeypatch):
         return x
 
     x0, t, epsilon = inputs()
-    noise_prediction_objective(network, x0, {}, t, epsilon, guarded(p2_weight), schedule)
+    denoising_objective(network, x0, {}, t, epsilon, guarded(p2_weight), schedule)
     assert called[0].dtype == paddle.float32

@@ -8,8 +8,8 @@ import paddle
 import pytest
 from helpers import array, distance
 
-from ldm.diffusion.loss import AdaptiveWeight, epsilon_loss, p2_weight
-from ldm.diffusion.objective import noise_prediction_objective
+from ldm.diffusion.loss import AdaptiveWeight, squared_error, p2_weight
+from ldm.diffusion.objective import denoising_objective
 from ldm.diffusion.schedule import CosineSchedule, alpha_sigma, diffuse, training_times, undiffuse
 
 S = 0.008
@@ -103,7 +103,7 @@ def test_objective_is_weighted_per_sample_and_float32():
         return (x * 0 + bias).astype("float16")
 
     x0, epsilon, t = paddle.randn([3, 2, 4, 4]), paddle.randn([3, 2, 4, 4]), paddle.to_tensor([0.1, 0.5, 0.9])
-    objective = noise_prediction_objective(model, x0, {"bias": paddle.to_tensor(0.25)}, t, epsilon, p2_weight)
+    objective = denoising_objective(model, x0, {"bias": paddle.to_tensor(0.25)}, t, epsilon, p2_weight)
     per_sample = ((array(epsilon) - 0.25) ** 2).mean(axis=(1, 2, 3))
     assert objective.loss.dtype == paddle.float32 and objective.loss.shape == []
     assert distance(objective.per_sample, per_sample) < 1e-6
@@ -113,12 +113,12 @@ def test_objective_is_weighted_per_sample_and_float32():
     np.testing.assert_allclose(array(r), array(t), atol=1e-4)
 
 
-def test_epsilon_loss_keeps_samples_apart():
+def test_squared_error_keeps_samples_apart():
     prediction, epsilon = (
         paddle.zeros([2, 1, 2, 2]),
         paddle.concat([paddle.zeros([1, 1, 2, 2]), paddle.ones([1, 1, 2, 2])]),
     )
-    assert epsilon_loss(prediction, epsilon).tolist() == [0.0, 1.0]
+    assert squared_error(prediction, epsilon).tolist() == [0.0, 1.0]
 
 
 def test_adaptive_weight_follows_its_formula():

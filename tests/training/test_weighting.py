@@ -12,8 +12,9 @@ from ldm.training.weighting import ADAPTIVE_FILE, Weighting
 LOG_SNR = np.linspace(-9, 9, 37).astype(np.float32)
 
 
-def model(**options):
-    return SimpleNamespace(loss_weight=p2_weight, objective=None, **options)
+def model(prediction_type="epsilon", **options):
+    unet = SimpleNamespace(prediction_type=prediction_type)
+    return SimpleNamespace(loss_weight=p2_weight, objective=None, unet=unet, **options)
 
 
 @pytest.mark.parametrize("gamma", [1.0, 5.0])
@@ -22,6 +23,16 @@ def test_min_snr_is_the_papers_formula(gamma):
     np.testing.assert_allclose(
         min_snr_weight(paddle.to_tensor(LOG_SNR), gamma).numpy(), np.minimum(snr, gamma) / snr, rtol=1e-5
     )
+
+
+def test_min_snr_weighs_images_alike_whatever_is_predicted():
+    log_snr, velocity, noise = paddle.to_tensor(LOG_SNR), model("v_prediction"), model()
+    for network in (velocity, noise):
+        Weighting(network, "min_snr", 5.0)
+    snr = np.exp(LOG_SNR.astype(np.float64))
+    # An error of x0 is (SNR + 1) times as large squared in the velocity, SNR times in the noise
+    by_velocity, by_noise = velocity.loss_weight(log_snr) * (snr + 1), noise.loss_weight(log_snr) * snr
+    np.testing.assert_allclose(by_velocity.numpy(), by_noise.numpy(), rtol=1e-5)
 
 
 def test_the_flag_sets_the_models_weight():
