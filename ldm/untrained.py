@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 import paddle
+from paddle import nn
 
 from ldm.batch_norms import settle_batch_norms
 from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
+from ldm.networks.unet import CascadeUNet
 from ldm.release import file_name, network_class
 from ldm.tokenizer_building import write_tokenizer
 from ldm.weights.convert import save_weights
@@ -66,9 +68,15 @@ def write_clip(folder: Path, architecture: dict, captions, seed: int):
 
 
 def new_network(kind: str, config: dict, seed: int) -> paddle.nn.Layer:
-    """A network with the release's initialisation, the same for the same seed."""
+    """A network with the release's initialisation but for what is said below, the same for the same seed."""
     paddle.seed(seed)
     network = network_class(kind)(**config)
+    if isinstance(network, CascadeUNet):
+        # The release's stem is tiny and without a bias, and behind it comes a norm: each step of an optimiser turns it
+        # upside down, and pure noise says nothing of where it is. A bias is a constant in which zero padding shows.
+        stem = network.embedding[1]
+        nn.initializer.XavierUniform()(stem.weight)
+        stem.bias.set_value(paddle.randn(stem.bias.shape))
     if kind == "stage_a":
         # Latents leave a BatchNorm: entries drawn like them are all in use from the start, whereas the constructor's
         # tiny ones would share a handful between all latents

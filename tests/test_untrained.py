@@ -36,6 +36,18 @@ def test_the_seed_decides_the_weights(kind, config):
     assert any(bool((first[key] != other[key]).any()) for key in first)
 
 
+def test_noise_does_not_hide_where_it_is():
+    """Zero padding shows in the first residual block, whatever the noise."""
+    network = new_network("stage_b", TINY_B, 0)
+    network.eval()
+    noise = paddle.randn([64, network.c_in, 16, 16])
+    stem = network.embedding(noise)
+    seen = network.down_blocks[0][0].depthwise(stem).mean(axis=0)  # (8, 8, C)
+    inside = seen[2:-2, 2:-2]
+    border_apart = (seen[0, 2:-2] - inside.mean([0, 1])).square().mean()
+    assert float(border_apart) > 3 * float(inside.var(axis=[0, 1]).mean())
+
+
 def test_latents_are_standardised_whatever_training_made_of_them():
     images = paddle.rand([32, 3, 64, 64])
     encoder = new_network("effnet", {"channels": 16, "stages": STAGES}, seed=0)
