@@ -16,7 +16,7 @@ def write(args):
     """Write the scenes with a progress bar."""
     from tqdm.auto import tqdm
 
-    settings = SceneSettings(args.count, args.size, args.seed, args.split)
+    settings = SceneSettings(args.count, args.size, args.seed, args.split, args.plain_share)
     write_scenes(args.output, settings, args.workers, lambda lines: tqdm(lines, total=args.count, unit="image"))
     print(f"{args.output} holds {args.count} {args.split} scenes of {args.size} x {args.size} pixels")
 
@@ -32,6 +32,12 @@ def main(argv=None) -> int:
         choices=SPLITS,
         default="train",
         help="test: what train never shows; concept: a new shape (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--plain_share",
+        type=float,
+        default=0.0,
+        help="how many are black and red on white, where shapes and places are all that tells pictures apart (default: 0)",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     args = parser.parse_args(argv)

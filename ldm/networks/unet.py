@@ -38,7 +38,9 @@ class CascadeUNet(nn.Layer):
 
     enable_recompute = False  # training: keep only every block's input, compute the rest again in the backward pass
 
-    def __init__(self, levels: list[Level], c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds, prediction_type):
+    def __init__(
+        self, levels: list[Level], c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds, prediction_type
+    ):
         super().__init__()
         self._check(c_r, patch_size, kernel_size, t_conds, prediction_type)
         self.prediction_type = prediction_type

@@ -31,6 +31,7 @@ class SceneSettings:
     size: int = 128
     seed: int = 0
     split: str = "train"
+    plain_share: float = 0.0
 
     def __post_init__(self):
         if not 1 <= self.count <= MOST:
@@ -41,6 +42,8 @@ class SceneSettings:
             raise ValueError(f"seed {self.seed} is negative: 0 or more.")
         if self.split not in SPLITS:
             raise ValueError(f"split {self.split!r} is unknown: one of {', '.join(SPLITS)}.")
+        if not 0 <= self.plain_share <= 1:
+            raise ValueError(f"plain_share {self.plain_share} is out of range: 0 to 1.")
 
 
 def scene_name(index: int) -> str:
@@ -50,7 +53,7 @@ def scene_name(index: int) -> str:
 def make_example(settings: SceneSettings, index: int) -> tuple[Scene, str]:
     """The scene and the caption of one picture, independent of all others. Only training captions leave things out."""
     rng = np.random.default_rng([settings.seed, SPLITS.index(settings.split), index])
-    scene = sample_scene(rng, settings.split)
+    scene = sample_scene(rng, settings.split, settings.plain_share)
     return scene, caption(scene, rng, complete=settings.split != "train")
 
 

@@ -2,6 +2,7 @@
 and "concept" shows a shape that neither of them has."""
 
 import hashlib
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
@@ -17,6 +18,7 @@ SALT = "148290"  # of the hash: one of those that take no more than two combinat
 MIN_CONTRAST = 40.0  # L*a*b* distance of an object to every colour of its background
 MIN_FADE = 60.0  # L*a*b* distance of a gradient's two colours
 FLAT_SHARE = 0.6  # of the backgrounds
+PLAIN_COLOURS, PLAIN_BACKGROUND = ("black", "red"), "white"
 
 
 @lru_cache(maxsize=None)
@@ -83,14 +85,26 @@ def _draw_scene(rng, count: int, shapes=SHAPES) -> Scene:
             return Scene(items, place, background, int(rng.integers(2**31)))
 
 
-def sample_scene(rng: np.random.Generator, split: str) -> Scene:
-    """A random scene of a split: half of them with two objects, those of "concept" with one."""
+def plain(scene: Scene) -> Scene:
+    """The scene in black, its second object in red, on white."""
+    items = tuple(replace(item, colour=colour) for item, colour in zip(scene.items, PLAIN_COLOURS))
+    return replace(scene, items=items, background=Background((PLAIN_BACKGROUND,)))
+
+
+def sample_scene(rng: np.random.Generator, split: str, plain_share: float = 0.0) -> Scene:
+    """A random scene of a split: half of them with two objects, those of "concept" with one.
+
+    plain_share: how many of them are `plain`. Where colours vary, they alone tell pictures apart, and a place changes no
+    pixel the same way twice; in plain ones shapes, sizes and places are all there is to learn.
+    """
     if split not in SPLITS:
         raise ValueError(f"split {split!r} is unknown: one of {', '.join(SPLITS)}.")
-    if split == "concept":
-        return _draw_scene(rng, 1, NEW_SHAPES)
-    count = int(rng.integers(1, 3))
+    if not 0 <= plain_share <= 1:
+        raise ValueError(f"plain_share {plain_share} is out of range: 0 to 1.")
+    is_plain = plain_share > 0 and rng.random() < plain_share
+    count = 1 if split == "concept" else int(rng.integers(1, 3))
     while True:
-        scene = _draw_scene(rng, count)
-        if bool(held_out(scene)) == (split == "test"):
+        scene = _draw_scene(rng, count, NEW_SHAPES if split == "concept" else SHAPES)
+        scene = plain(scene) if is_plain else scene
+        if split == "concept" or bool(held_out(scene)) == (split == "test"):
             return scene

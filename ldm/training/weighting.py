@@ -26,9 +26,7 @@ class Weighting:
         if hasattr(model, "loss_weight"):
             weights = {
                 "p2": partial(p2_weight, shift=p2_shift),
-                "min_snr": partial(
-                    min_snr_weight, gamma=min_snr_gamma, prediction_type=model.unet.prediction_type
-                ),
+                "min_snr": partial(min_snr_weight, gamma=min_snr_gamma, prediction_type=model.unet.prediction_type),
                 "none": uniform_weight,
             }
             model.loss_weight = AdaptiveWeight() if name == "adaptive" else weights[name]

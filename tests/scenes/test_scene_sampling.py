@@ -8,7 +8,16 @@ import pytest
 from scene_samples import one, scenes, two
 
 from ldm.scenes.palette import COLOURS, distance, nearest
-from ldm.scenes.sampling import MIN_CONTRAST, combinations, contrast, held_out, is_held_out, sample_scene
+from ldm.scenes.sampling import (
+    MIN_CONTRAST,
+    PLAIN_COLOURS,
+    combinations,
+    contrast,
+    held_out,
+    is_held_out,
+    plain,
+    sample_scene,
+)
 from ldm.scenes.scene import POSITIONS, RELATIONS, SIZES, Background, Item, Scene
 from ldm.scenes.shapes import SHAPES
 
@@ -110,10 +119,32 @@ def test_sampling_is_deterministic():
     assert scenes(50, "train", 7) == scenes(50, "train", 7) != scenes(50, "train", 8)
 
 
+@pytest.mark.parametrize("split", ["train", "test", "concept"])
+def test_plain_scenes_differ_in_shape_size_and_place_alone(split):
+    rng = np.random.default_rng(3)
+    drawn = [sample_scene(rng, split, 0.5) for _ in range(400)]
+    plain_ones = [scene for scene in drawn if scene == plain(scene)]
+    assert 150 < len(plain_ones) < 250
+    if split == "concept":
+        return
+    assert all(bool(held_out(scene)) == (split == "test") for scene in drawn)
+    colours = {tuple(item.colour for item in scene.items) for scene in plain_ones}
+    assert colours == {PLAIN_COLOURS, PLAIN_COLOURS[:1]}
+    assert {scene.background for scene in plain_ones} == {Background(("white",))}
+    if split == "train":
+        assert {scene.place for scene in plain_ones} == {*POSITIONS, *RELATIONS}
+
+
+def test_no_share_of_plain_scenes_draws_what_was_drawn_before_there_were_any():
+    first, second = (np.random.default_rng(4) for _ in range(2))
+    assert [sample_scene(first, "train") for _ in range(20)] == [sample_scene(second, "train", 0.0) for _ in range(20)]
+
+
 @pytest.mark.parametrize(
     "make, message",
     [
         (lambda: sample_scene(np.random.default_rng(0), "validation"), "validation.*train, test"),
+        (lambda: sample_scene(np.random.default_rng(0), "train", 1.5), "plain_share 1.5"),
         (lambda: Item("blob", "red", "small"), "shape 'blob'"),
         (lambda: one(place="left of"), "place 'left of'"),
         (lambda: two(place="top left"), "place 'top left'"),
