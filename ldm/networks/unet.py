@@ -15,7 +15,6 @@ from ldm.networks.norms import LayerNorm2D
 from ldm.networks.resample import PixelShuffle, PixelUnshuffle, resize_channels_last
 from ldm.networks.timestep import timestep_embedding
 
-
 PREDICTION_TYPES = ("epsilon", "v_prediction")  # the noise or the velocity, see ldm.diffusion.prediction
 
 
