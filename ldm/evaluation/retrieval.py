@@ -14,19 +14,41 @@ from ldm.evaluation.tables import interval, markdown_table, percent
 def measure(bench: Bench) -> dict:
     """Accuracies, or why there are none."""
     frozen = bench.cascade.prior.frozen
-    widths = frozen.text.projection_dim, frozen.image.projection_dim
-    if widths[0] != widths[1]:
+    if not same_clip(frozen):
+        widths = frozen.text.projection_dim, frozen.image.projection_dim
         return {
             "skipped": f"The text tower embeds into {widths[0]} numbers and the image tower into {widths[1]}: they are "
             "of two CLIP models, and their embeddings cannot be compared."
         }
-    texts, images = [], []
-    for part in bench.batches("CLIP"):
-        _, pooled = frozen.text.encode(bench.captions[part])
-        pixels = [clip_array(Image.fromarray(image), frozen.image.image_size) for image in bench.true_pictures[part]]
-        texts.append(pooled.astype("float32").numpy()[:, 0])
-        images.append(frozen.image(paddle.to_tensor(np.stack(pixels))).astype("float32").numpy()[:, 0])
-    return retrieve(np.concatenate(texts), np.concatenate(images), bench.captions)
+    parts = list(bench.batches("CLIP"))
+    return retrieve(
+        text_embeds(frozen, bench.captions, parts), picture_embeds(frozen, bench.true_pictures, parts), bench.captions
+    )
+
+
+def same_clip(frozen) -> bool:
+    """Whether the release's two towers embed into one space, as far as its size tells."""
+    return frozen.text.projection_dim == frozen.image.projection_dim
+
+
+def text_embeds(frozen, captions, parts) -> np.ndarray:
+    """Unit vectors (N, d) of captions, encoded in slices."""
+    return _units([frozen.text.encode(captions[part])[1] for part in parts])
+
+
+def picture_embeds(frozen, pictures, parts) -> np.ndarray:
+    """Unit vectors (N, d) of pictures, uint8 (H, W, 3) each, encoded in slices."""
+
+    def embeds(images):
+        pixels = [clip_array(Image.fromarray(image), frozen.image.image_size) for image in images]
+        return frozen.image(paddle.to_tensor(np.stack(pixels)))
+
+    return _units([embeds(pictures[part]) for part in parts])
+
+
+def _units(batches) -> np.ndarray:
+    rows = np.concatenate([batch.astype("float32").numpy()[:, 0] for batch in batches])
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
 def retrieve(texts: np.ndarray, images: np.ndarray, captions: list) -> dict:

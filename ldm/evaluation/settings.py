@@ -12,6 +12,7 @@ PARTS = (
     "reconstruction",
     "previewer",
     "clip",
+    "words",
     "seeds",
     "concept",
 )  # in the order they are measured

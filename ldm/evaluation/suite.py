@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Callable
 
-from ldm.evaluation import concept, grid, judge, previewer, prompts, reconstruction, retrieval, seeds
+from ldm.evaluation import concept, grid, judge, previewer, prompts, reconstruction, retrieval, seeds, words
 from ldm.evaluation.bench import Bench, cascade_generator
 from ldm.evaluation.examples import held_out_examples
 from ldm.evaluation.fingerprint import environment, fingerprint, used_files
@@ -32,6 +32,7 @@ SUITE = {
     "reconstruction": Part("Reconstruction of unseen pictures", reconstruction.measure, reconstruction.table),
     "previewer": Part("Previews of unseen pictures", previewer.measure, previewer.table),
     "clip": Part("CLIP retrieval of unseen pairs", retrieval.measure, retrieval.table),
+    "words": Part("Words that are taken notice of", words.measure, words.table),
     "seeds": Part("Seeds", seeds.measure, seeds.table),
     "concept": Part("A shape that training never shows", concept.measure, concept.table),
 }
