@@ -31,6 +31,7 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
 
     kind = "stage_b"
     loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
+    schedule = CosineSchedule()  # of the noise that training adds; likewise
     objective: Optional[Objective] = None  # of the last training batch
     encoder_resample = "nearest"  # how training makes the encoder's image smaller; or "area"
 
@@ -49,7 +50,7 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
         """The release's loss on Stage A latents: weighted squared error of the prediction; kept in `objective`."""
         self.check_not_compiled("be trained")
-        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
+        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight, self.schedule)
         self.objective = objective.detached()
         return objective
 

@@ -32,6 +32,7 @@ class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
 
     kind = "stage_c"
     loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
+    schedule = CosineSchedule()  # of the noise that training adds; likewise
     objective: Optional[Objective] = None  # of the last training batch
 
     def conditions(self, captions: EncodedCaptions, image_embeds=None) -> dict:
@@ -62,7 +63,7 @@ class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
         """The release's loss: weighted squared error of the prediction; kept in `objective`. t (B,) in [0.001, 1]."""
         self.check_not_compiled("be trained")
-        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight)
+        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight, self.schedule)
         self.objective = objective.detached()
         return objective
 

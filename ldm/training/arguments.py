@@ -137,6 +137,13 @@ class CascadeTrainingArguments(TrainingArguments):
         default=1.0,
         metadata={"help": "p2 as 1 / (1 + shift^2 SNR): above 1, the highest noise levels count more"},
     )
+    noise_shift: float = field(
+        default=1.0,
+        metadata={
+            "help": "more noise at the same time, log SNR + 2 ln(1 / shift): 8 draws four of five samples where composition is "
+            "decided"
+        },
+    )
     on_non_finite: str = field(
         default="stop", metadata={"help": "at a loss or gradient that is no number: stop, or skip the step"}
     )
@@ -189,6 +196,8 @@ class CascadeTrainingArguments(TrainingArguments):
             raise ValueError(f"--min_snr_gamma must be above 0, got {self.min_snr_gamma}.")
         if self.p2_shift <= 0:
             raise ValueError(f"--p2_shift must be above 0, got {self.p2_shift}.")
+        if self.noise_shift <= 0:
+            raise ValueError(f"--noise_shift must be above 0, got {self.noise_shift}.")
         if self.p2_shift != 1 and self.loss_weight != "p2":
             raise ValueError(f"--p2_shift is for --loss_weight p2, not {self.loss_weight}: leave one of them out.")
         if self.dry_run and (self.replay_bad_batch or not self.preflight):

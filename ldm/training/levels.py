@@ -5,7 +5,7 @@ import paddle
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.precision import float32_region
 
-LEVELS = 10  # of equal width in time, which training draws uniformly: each sees as many samples
+LEVELS = 10  # of equal width in time: without --noise_shift each sees as many samples
 
 
 def level_names(levels: int = LEVELS) -> list[str]:

@@ -42,7 +42,8 @@ class CascadeTrainer(Trainer):
         )
         self._check_supported()
         self._save_ckpt_func = atomic(self._save_ckpt_func)
-        self.weighting = Weighting(task.model, self.args.loss_weight, self.args.min_snr_gamma, self.args.p2_shift)
+        args = self.args
+        self.weighting = Weighting(task.model, args.loss_weight, args.min_snr_gamma, args.p2_shift, args.noise_shift)
         self.guard = Guard(self)
         self.add_callback(self.guard)
         norms = batch_norms(task.model)

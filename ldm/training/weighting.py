@@ -1,4 +1,4 @@
-"""The weight of the loss over noise levels as chosen by --loss_weight; the adaptive one agrees on all ranks."""
+"""How training is spread over noise levels: --noise_shift and --loss_weight, whose adaptive one agrees on all ranks."""
 
 import json
 from contextlib import contextmanager
@@ -9,6 +9,7 @@ import paddle
 
 from ldm.atomic import atomic_path
 from ldm.diffusion.loss import AdaptiveWeight, min_snr_weight, p2_weight, uniform_weight
+from ldm.diffusion.schedule import CosineSchedule
 
 NAMES = ("p2", "adaptive", "min_snr", "none")
 ADAPTIVE_FILE = "adaptive_weight.json"
@@ -21,17 +22,21 @@ class Weighting:
     ranks of one accumulation step, then of the next. So they depend on what was trained on, not on how it was spread.
     """
 
-    def __init__(self, model, name: str, min_snr_gamma: float = 5.0, p2_shift: float = 1.0):
+    def __init__(
+        self, model, name: str, min_snr_gamma: float = 5.0, p2_shift: float = 1.0, noise_shift: float = 1.0
+    ):
         self.model, self.seen = model, []
         if hasattr(model, "loss_weight"):
+            model.schedule = CosineSchedule(shift=noise_shift)
             weights = {
                 "p2": partial(p2_weight, shift=p2_shift),
                 "min_snr": partial(min_snr_weight, gamma=min_snr_gamma, prediction_type=model.unet.prediction_type),
                 "none": uniform_weight,
             }
             model.loss_weight = AdaptiveWeight() if name == "adaptive" else weights[name]
-        elif name != "p2" or p2_shift != 1:
-            flag = f"--p2_shift {p2_shift:g}" if name == "p2" else f"--loss_weight {name}"
+        elif name != "p2" or p2_shift != 1 or noise_shift != 1:
+            shifts = f"--p2_shift {p2_shift:g}" if p2_shift != 1 else f"--noise_shift {noise_shift:g}"
+            flag = f"--loss_weight {name}" if name != "p2" else shifts
             raise ValueError(f"{flag}: what is trained here has no noise levels. Leave the flag out.")
 
     @property
@@ -61,15 +66,15 @@ class Weighting:
 
     @contextmanager
     def comparable(self):
-        """The model with the P2 weight, so that runs with other weights can be compared by their `fixed_loss`."""
-        weight = getattr(self.model, "loss_weight", None)
-        if weight is not None:
-            self.model.loss_weight = p2_weight
+        """The model with the P2 weight and unshifted noise, so that any runs can be compared by their `fixed_loss`."""
+        own = {name: getattr(self.model, name) for name in ("loss_weight", "schedule") if hasattr(self.model, name)}
+        if own:
+            self.model.loss_weight, self.model.schedule = p2_weight, CosineSchedule()
         try:
             yield
         finally:
-            if weight is not None:
-                self.model.loss_weight = weight
+            for name, value in own.items():
+                setattr(self.model, name, value)
 
     def save(self, folder):
         """Write the adaptive weight's state, bit for bit; nothing for the others."""

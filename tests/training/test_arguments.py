@@ -49,6 +49,7 @@ def test_documented_flags_arrive():
         ("--ema_decay 1", "ema_decay"),
         ("--p2_shift 0", "--p2_shift must be above 0"),
         ("--p2_shift 3 --loss_weight min_snr", "--p2_shift is for --loss_weight p2"),
+        ("--noise_shift 0", "--noise_shift must be above 0"),
         ("--batch_norm_momentum 1", "batch_norm_momentum"),
         ("--num_inference_steps 0", "num_inference_steps"),
         ("--do_eval", "do_eval"),

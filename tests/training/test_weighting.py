@@ -7,6 +7,7 @@ import paddle
 import pytest
 
 from ldm.diffusion.loss import AdaptiveWeight, min_snr_weight, p2_weight, uniform_weight
+from ldm.diffusion.schedule import CosineSchedule
 from ldm.training.weighting import ADAPTIVE_FILE, Weighting
 
 LOG_SNR = np.linspace(-9, 9, 37).astype(np.float32)
@@ -57,6 +58,17 @@ def test_models_without_noise_levels_refuse_other_weights():
         Weighting(SimpleNamespace(), "adaptive", 5.0)
     with pytest.raises(ValueError, match="--p2_shift 2"):
         Weighting(SimpleNamespace(), "p2", p2_shift=2.0)
+    with pytest.raises(ValueError, match="--noise_shift 3"):
+        Weighting(SimpleNamespace(), "p2", noise_shift=3.0)
+
+
+def test_the_shift_is_the_models_except_where_runs_are_compared():
+    network = model()
+    weighting = Weighting(network, "none", noise_shift=4.0)
+    assert network.schedule == CosineSchedule(shift=4.0)
+    with weighting.comparable():
+        assert network.schedule == CosineSchedule() and network.loss_weight is p2_weight
+    assert network.schedule == CosineSchedule(shift=4.0) and network.loss_weight is uniform_weight
 
 
 def step_of(weighting, network, *batches):
