@@ -37,7 +37,7 @@ def main(argv=None) -> int:
         "--plain_share",
         type=float,
         default=0.0,
-        help="how many are black and red on white, where shapes and places are all that tells pictures apart (default: 0)",
+        help="how many are on white, half of them black and red: there shapes and places are learned first (default: 0)",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default: %(default)s)")
     args = parser.parse_args(argv)

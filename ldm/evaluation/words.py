@@ -68,7 +68,11 @@ def table(result: dict) -> str:
         prior = swap["prior"]
         errors = ["-"] * 3
         if prior:
-            errors = [f"{prior['right']:.3f}", f"{prior['swapped']:.3f}", f"{prior['swapped'] / prior['right'] - 1:+.1%}"]
+            errors = [
+                f"{prior['right']:.3f}",
+                f"{prior['swapped']:.3f}",
+                f"{prior['swapped'] / prior['right'] - 1:+.1%}",
+            ]
         rows.append((swap["words"], swap["captions"], percent(swap["clip"]), *errors))
     header = ("words swapped", "captions", "CLIP prefers the right one", "prior's error", "swapped", "rise")
     return (

@@ -22,9 +22,7 @@ class Weighting:
     ranks of one accumulation step, then of the next. So they depend on what was trained on, not on how it was spread.
     """
 
-    def __init__(
-        self, model, name: str, min_snr_gamma: float = 5.0, p2_shift: float = 1.0, noise_shift: float = 1.0
-    ):
+    def __init__(self, model, name: str, min_snr_gamma: float = 5.0, p2_shift: float = 1.0, noise_shift: float = 1.0):
         self.model, self.seen = model, []
         if hasattr(model, "loss_weight"):
             model.schedule = CosineSchedule(shift=noise_shift)

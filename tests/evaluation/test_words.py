@@ -27,7 +27,10 @@ def test_both_words_change_places_and_no_others_do(caption, expected):
 
 
 def test_only_changed_captions_count():
-    assert changed_captions(["above it", "a star", "below it"], ("above", "below")) == ([0, 2], ["below it", "above it"])
+    assert changed_captions(["above it", "a star", "below it"], ("above", "below")) == (
+        [0, 2],
+        ["below it", "above it"],
+    )
 
 
 class ListeningUNet:
