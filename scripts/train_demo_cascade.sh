@@ -12,7 +12,8 @@ WORK="${WORK:-build/demo}"
 RELEASE="$WORK/release"
 DATA="$WORK/train"
 DATA_B="$WORK/train_b"
-STAGES="${*:-data init stage_a stage_a_fine clip encoder previewer features_b stage_b_white stage_b features stage_c}"
+PLAIN="$WORK/train_plain"
+STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder previewer features_b stage_b features stage_c_plain stage_c}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
@@ -45,7 +46,8 @@ export_to_release() {
 }
 
 stage_data() {
-    python scripts/make_scene_dataset.py --output "$DATA" --count 40000 --size 256 --seed 0 --split train --workers 2
+    python scripts/make_scene_dataset.py --output "$DATA" --count 40000 --size 256 --seed 0 --workers 2 --plain_share 0.25
+    python scripts/make_scene_dataset.py --output "$PLAIN" --count 12000 --size 256 --seed 2 --workers 2 --plain_share 1
 }
 
 stage_init() {
@@ -68,12 +70,24 @@ stage_stage_a_fine() {
     export_to_release stage_a_fine --ema
 }
 
-# Colours and sizes tell the pictures of a batch apart, places and shapes need captions that are wrong in just these
+# Colours tell the pictures of a batch apart, and with them alone contrast is content. Shapes and places are learned from
+# captions that are wrong in just these, and first on plain scenes: the same words on all scenes left "left" and "right" at
+# chance after 900 steps.
+train_clip() {
+    name=$1
+    shift
+    train scripts/train_clip.py "$name" --per_device_train_batch_size 64 --warmup_steps 80 --weight_decay 0.05 \
+        --adam_beta2 0.98 --negative_words assets/demo_negative_words.json --negatives 2 --save_steps 250 "$@"
+    export_to_release "$name"
+}
+
+stage_clip_plain() (
+    DATA="$PLAIN"
+    train_clip clip_plain --max_steps 700 --learning_rate 1e-3 --lr_scheduler_type constant_with_warmup
+)
+
 stage_clip() {
-    train scripts/train_clip.py clip --max_steps 900 --per_device_train_batch_size 64 --learning_rate 1e-3 \
-        --warmup_steps 80 --weight_decay 0.05 --negative_words assets/demo_negative_words.json --negatives 2 \
-        --image_logging_steps 450 --save_steps 300
-    export_to_release clip
+    train_clip clip --max_steps 2000 --learning_rate 7e-4 --seed 2
 }
 
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
@@ -102,42 +116,45 @@ stage_features_b() {
         --encoder_scale 0.75 --encoder_resample area --dtype float16 --feature_cache "$WORK/features_b"
 }
 
-train_decoder() {
-    name=$1
-    shift
+# The decoder predicts the velocity, so white noise will do: where networks predict the noise, the coarser levels of the
+# release's decide the colours. What the latent does not say is guessed in strong noise and never corrected later, hence
+# the shift
+stage_stage_b() {
     (
         DATA="$DATA_B"
-        train_in_ranks scripts/train_stage_b.py "$name" 4 --resolution 256 --feature_cache "$WORK/features_b" \
+        train_in_ranks scripts/train_stage_b.py stage_b 8 --resolution 256 --feature_cache "$WORK/features_b" \
             --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area --encoder_noise 0.1 \
-            --ema_decay 0.998 --image_logging_steps 1000 --save_steps 250 "$@"
+            --pyramid_noise False --loss_weight none --noise_shift 4 --max_steps 8000 --learning_rate 2e-3 --warmup_steps 50 \
+            --ema_decay 0.998 --image_logging_steps 1000 --save_steps 250
     )
-    export_to_release "$name" --version 700M --ema
-}
-
-# The learning rate is high on purpose: the norm behind the stem forgets lengths, and at 1e-3 it takes three times as
-# long until the noise is given back exactly. White noise shows that soonest
-stage_stage_b_white() {
-    train_decoder stage_b_white --pyramid_noise False --max_steps 2250 --learning_rate 4e-3 \
-        --lr_scheduler_type constant_with_warmup --warmup_steps 100
-}
-
-# The release's noise, with coarser levels: without them colours are decided in the first steps of sampling, where an
-# error of the noise is multiplied by a hundred, and never corrected
-stage_stage_b() {
-    train_decoder stage_b --max_steps 3600 --learning_rate 3e-3 --warmup_steps 50 --seed 3
+    export_to_release stage_b --version 700M --ema
 }
 
 # Text, image embeddings and semantic latents of all pictures once, in half precision
 stage_features() {
-    python scripts/cache_features.py --weights_path "$RELEASE" --dataset_path "$DATA" --resolution 192 --dtype float16 \
-        --feature_cache "$WORK/features"
+    for folder in "$DATA" "$PLAIN"; do
+        python scripts/cache_features.py --weights_path "$RELEASE" --dataset_path "$folder" --resolution 192 --dtype float16 \
+            --feature_cache "$WORK/features"
+    done
 }
 
+train_prior() {
+    name=$1
+    shift
+    train_in_ranks train_stage_c_trainer.py "$name" 32 --resolution 192 --feature_cache "$WORK/features" --loss_weight none \
+        --caption_dropout 0.1 --ema_decay 0.998 --image_logging_steps 1000 --save_steps 250 "$@"
+    export_to_release "$name" --version 1B --ema
+}
+
+# Where things are, from plain scenes and strong noise; then everything
+stage_stage_c_plain() (
+    DATA="$PLAIN"
+    train_prior stage_c_plain --max_steps 1000 --learning_rate 2e-3 --noise_shift 8 \
+        --lr_scheduler_type constant_with_warmup --warmup_steps 50
+)
+
 stage_stage_c() {
-    train_in_ranks train_stage_c_trainer.py stage_c 32 --resolution 192 --feature_cache "$WORK/features" \
-        --max_steps 3000 --learning_rate 3e-3 --warmup_steps 100 --caption_dropout 0.1 --ema_decay 0.998 \
-        --image_logging_steps 1000 --save_steps 500
-    export_to_release stage_c --version 1B --ema
+    train_prior stage_c --max_steps 7000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
 }
 
 stage=

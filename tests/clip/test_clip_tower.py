@@ -10,7 +10,16 @@ from helpers import distance
 from safetensors.numpy import load_file
 
 from ldm.clip_folder import load_image_tower, load_text_tower
-from ldm.clip_tower import MARK_STD, PLACE_STD, WORD_STD, new_image_tower, new_text_tower, tower_config, write_tower
+from ldm.clip_tower import (
+    MARK_STD,
+    PATCH_PLACE_STD,
+    PLACE_STD,
+    WORD_STD,
+    new_image_tower,
+    new_text_tower,
+    tower_config,
+    write_tower,
+)
 
 SIZES = dict(hidden_size=32, intermediate_size=48, projection_dim=24, num_hidden_layers=2, num_attention_heads=4)
 TOKENS = dict(vocab_size=600, max_position_embeddings=12, bos_token_id=598, eos_token_id=599, pad_token_id=599)
@@ -82,7 +91,9 @@ def expected_std(name, width, layers):
         return width**-0.5
     if name.startswith("text_model") and name.endswith("_embedding.weight"):
         return WORD_STD if "token" in name else PLACE_STD
-    if name.endswith(("_embedding.weight", "conv1.weight")):
+    if name.endswith("_embedding.weight"):
+        return PATCH_PLACE_STD
+    if name.endswith("conv1.weight"):
         return 0.02
     if name.endswith("linear1.weight"):
         return (2 * width) ** -0.5
