@@ -5,7 +5,9 @@ import pytest
 from tiny_networks import TINY_B
 
 from ldm.batch_norms import settle_batch_norms, standardise_latents
+from ldm.release import load_network
 from ldm.untrained import new_network
+from ldm.weights.convert import save_weights
 
 STAGES = [
     {"fused": True, "expand": 2, "stride": 4, "c_in": 8, "c_out": 8, "layers": 1},
@@ -34,6 +36,16 @@ def test_the_seed_decides_the_weights(kind, config):
     first, again, other = (new_network(kind, config, seed).state_dict() for seed in (1, 1, 2))
     assert all(bool((first[key] == again[key]).all()) for key in first)
     assert any(bool((first[key] != other[key]).any()) for key in first)
+
+
+def test_what_a_network_predicts_is_kept_in_its_file(tmp_path):
+    config = {**TINY_B, "prediction_type": "v_prediction"}
+    network = new_network("stage_b", config, 0)
+    save_weights(network, tmp_path / "b.safetensors", "stage_b", config=config, to_release=True)
+    assert load_network(tmp_path / "b.safetensors", "stage_b").prediction_type == "v_prediction"
+    assert new_network("stage_b", TINY_B, 0).prediction_type == "epsilon"
+    with pytest.raises(ValueError, match="prediction_type 'image' is unknown: one of epsilon, v_prediction"):
+        new_network("stage_b", {**TINY_B, "prediction_type": "image"}, 0)
 
 
 def test_noise_does_not_hide_where_it_is():
