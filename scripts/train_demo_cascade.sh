@@ -70,24 +70,25 @@ stage_stage_a_fine() {
     export_to_release stage_a_fine --ema
 }
 
-# Colours tell the pictures of a batch apart, and with them alone contrast is content. Shapes and places are learned from
-# captions that are wrong in just these, and first on plain scenes: the same words on all scenes left "left" and "right" at
-# chance after 900 steps.
+# Colours tell the pictures of a batch apart, and with them alone contrast is content. Places are learned from captions
+# that are wrong in just these, and first on plain scenes: on all scenes at once "left" and "right" stayed at chance for
+# 900 steps, and so they did on plain ones where the wrong word could be a shape as well.
 train_clip() {
     name=$1
     shift
-    train scripts/train_clip.py "$name" --per_device_train_batch_size 64 --warmup_steps 80 --weight_decay 0.05 \
-        --adam_beta2 0.98 --negative_words assets/demo_negative_words.json --negatives 2 --save_steps 250 "$@"
+    train scripts/train_clip.py "$name" --weight_decay 0.05 --adam_beta2 0.98 --save_steps 250 --negatives 2 \
+        --negative_words assets/demo_negative_places.json assets/demo_negative_shapes.json "$@"
     export_to_release "$name"
 }
 
 stage_clip_plain() (
     DATA="$PLAIN"
-    train_clip clip_plain --max_steps 700 --learning_rate 1e-3 --lr_scheduler_type constant_with_warmup
+    train_clip clip_plain --max_steps 1000 --per_device_train_batch_size 32 --learning_rate 5e-4 --warmup_steps 50 \
+        --lr_scheduler_type constant_with_warmup
 )
 
 stage_clip() {
-    train_clip clip --max_steps 2000 --learning_rate 7e-4 --seed 2
+    train_clip clip --max_steps 2000 --per_device_train_batch_size 64 --learning_rate 7e-4 --warmup_steps 50 --seed 2
 }
 
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.

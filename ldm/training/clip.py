@@ -25,11 +25,11 @@ class ClipArguments:
     weights_path: str = field(
         default=config.WEIGHTS_PATH, metadata={"help": "release folder with text_encoder, image_encoder and tokenizer"}
     )
-    negative_words: Optional[str] = field(
+    negative_words: Optional[list[str]] = field(
         default=None,
         metadata={
-            "help": "JSON of groups of words: each image must also tell its caption from ones with a word of a group replaced, "
-            "or two swapped"
+            "help": "JSON files of groups of words: each image must also tell its caption from ones with a word of a group "
+            "replaced, or two swapped; the first file with a word of the caption is used"
         },
     )
     negatives: int = field(default=2, metadata={"help": "such wrong captions for each image"})
@@ -74,5 +74,10 @@ def _wrong_captions(model_args: ClipArguments, seed: int):
     """(caption, index of the sample) -> wrong captions, always the same ones; None without --negative_words."""
     if not model_args.negative_words:
         return None
-    words = HardNegatives.from_file(model_args.negative_words)
-    return lambda caption, index: words.make(caption, model_args.negatives, np.random.default_rng([seed, index]))
+    files = [HardNegatives.from_file(path) for path in model_args.negative_words]
+
+    def wrong(caption: str, index: int) -> list[str]:
+        words = next((words for words in files if words.pattern.search(caption)), files[-1])
+        return words.make(caption, model_args.negatives, np.random.default_rng([seed, index]))
+
+    return wrong

@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -11,7 +12,6 @@ from small_release import write_scenes_and_release
 
 from ldm.clip_pair import ClipPair
 from ldm.scenes.captions import POSITION_WORDS, RELATION_WORDS, SHAPE_WORDS, SIZE_WORDS
-from ldm.scenes.palette import COLOURS
 from ldm.scenes.shapes import SHAPES
 from ldm.training import clip
 from ldm.training.arguments import parse_into
@@ -19,7 +19,8 @@ from ldm.training.hard_negatives import HardNegatives
 from ldm.training.run import train
 
 GROUPS = [[["red"], ["blue"], ["grey", "gray"]], [["plus sign", "cross"], ["star"]], [["left"], ["right"]]]
-DEMO = ROOT / "assets" / "demo_negative_words.json"
+PLACES, SHAPES_AND_SIZES = (ROOT / "assets" / f"demo_negative_{name}.json" for name in ("places", "shapes"))
+DEMO = f"{PLACES} {SHAPES_AND_SIZES}"
 
 
 def wrong(caption, count=200, groups=GROUPS):
@@ -66,12 +67,21 @@ def test_bad_files_are_named(text, tmp_path):
 
 
 def test_the_demos_groups_know_the_scenes_words():
-    known = set(HardNegatives.from_file(DEMO).places)
+    places, known = (set(HardNegatives.from_file(path).places) for path in (PLACES, SHAPES_AND_SIZES))
     wordings = [wording for words in (SHAPE_WORDS, SIZE_WORDS) for value in words.values() for wording in value]
-    assert set(COLOURS) | set(SHAPES) | set(wordings) <= known
+    assert set(SHAPES) | set(wordings) == known
     for words in (POSITION_WORDS, RELATION_WORDS):
         for wording in (wording for value in words.values() for wording in value):
-            assert set(re.findall(r"\w+", wording)) & known or re.search(r"middle|cent(re|er)", wording), wording
+            assert set(re.findall(r"\w+", wording)) & places or re.search(r"middle|cent(re|er)", wording), wording
+
+
+def test_the_first_file_with_a_word_of_the_caption_counts():
+    arguments = SimpleNamespace(negative_words=[PLACES, SHAPES_AND_SIZES], negatives=20)
+    make = clip._wrong_captions(arguments, seed=0)
+    assert set(make("a small star left of a ring", 0)) == {"a small star right of a ring"}
+    assert "a large star" in make("a small star", 0)
+    with pytest.raises(ValueError, match="'a house' is in a group"):
+        make("a house", 0)
 
 
 @pytest.fixture(scope="module")
