@@ -130,13 +130,24 @@ def rows_of_files(missing: list, buckets) -> list[list]:
     return [group[start : start + ROWS] for group in groups for start in range(0, len(group), ROWS)]
 
 
-def fill_cache(frozen: Frozen, dataset: ImageTextDataset, cache: FeatureCache, max_length=None, stage=PRIOR) -> int:
-    """Encode what the cache lacks; how many items that was. Stopped, it goes on with the first missing file."""
+def falls_to(rank: int, ranks: int, key: str) -> bool:
+    """Whether a row is this process's to make. By the key alone: nobody has to know what the others have made so far."""
+    return int(key[:8], 16) % ranks == rank
+
+
+def fill_cache(
+    frozen: Frozen, dataset: ImageTextDataset, cache: FeatureCache, max_length=None, stage=PRIOR, rank=0, ranks=1
+) -> int:
+    """Encode what the cache lacks; how many items that was. Stopped, it goes on with the first missing file.
+
+    rank, ranks: this process and how many fill the same cache at the same time, each its own rows.
+    """
     check_cacheable(dataset)
     stage.prepare(frozen, dataset)
     dtype = cache.recipe["dtype"]
     sources = find_sources(dataset, cache, lambda indices: tqdm(indices, desc="Hashing", leave=False))
-    missing = list({source.key: i for i, source in enumerate(sources) if source.key not in cache}.values())
+    wanted = {source.key: index for index, source in enumerate(sources) if falls_to(rank, ranks, source.key)}
+    missing = [index for key, index in wanted.items() if key not in cache]
     cache.begin(empty_caption(frozen, max_length))
     with tqdm(total=len(missing), desc="Encoding", unit="image") as bar:
         for rows in rows_of_files(missing, dataset.buckets):

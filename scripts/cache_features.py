@@ -1,5 +1,8 @@
 #!/usr/bin/env python
-"""Run a stage's frozen encoders once over a dataset, so that its training needs none of them."""
+"""Run a stage's frozen encoders once over a dataset, so that its training needs none of them.
+
+Several GPUs, or several cores, share the work: python -m paddle.distributed.launch --nproc_per_node 2 scripts/cache_features.py ...
+"""
 
 import argparse
 import sys
@@ -19,7 +22,9 @@ DATA_FLAGS = (
 
 
 def cache(args):
-    """Encode what the cache lacks."""
+    """Encode what the cache lacks; of several processes each its own share."""
+    from paddle.distributed import get_rank, get_world_size
+
     from ldm.data.feature_cache import FeatureCache
     from ldm.decoder_features import DecoderFeatures
     from ldm.features import PRIOR, check_cache_dtype, fill_cache, recipe_of_dataset
@@ -38,7 +43,11 @@ def cache(args):
     dataset = open_dataset(data)
     recipe = recipe_of_dataset(frozen, dataset, args.model_max_length, stage)
     store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype})
-    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage)
+    rank, ranks = get_rank(), get_world_size()
+    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage, rank, ranks)
+    if ranks > 1:
+        print(f"{store.folder}: {encoded} images encoded by process {rank + 1} of {ranks}.")
+        return
     size = sum(path.stat().st_size for path in store.folder.iterdir())
     print(
         f"{store.folder}: {encoded} images encoded, {len(dataset) - encoded} were there already, {size / 1e6:.0f} MB. "
@@ -47,7 +56,7 @@ def cache(args):
 
 
 def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset_path", required=True, help="image-text folder, metadata table or tars to train on")
     add("--feature_cache", required=True, help="folder to write; only what it lacks is encoded")

@@ -38,6 +38,12 @@ train_in_ranks() {
     )
 }
 
+# A feature cache, its rows shared among as many processes
+cache_in_ranks() {
+    OMP_NUM_THREADS=1 python -m paddle.distributed.launch --nproc_per_node "$RANKS" --log_dir "$WORK/log/cache" \
+        scripts/cache_features.py --weights_path "$RELEASE" --dtype float16 "$@"
+}
+
 # The trained networks go into the release in half precision; later stages are trained on exactly what is shipped
 export_to_release() {
     name=$1
@@ -113,8 +119,8 @@ stage_previewer() {
 # What the decoder is trained on, once for its own scenes: Stage A takes longer than the decoder's own step
 stage_features_b() {
     python scripts/make_scene_dataset.py --output "$DATA_B" --count 8000 --size 256 --seed 1 --split train --workers 2
-    python scripts/cache_features.py --stage decoder --weights_path "$RELEASE" --dataset_path "$DATA_B" --resolution 256 \
-        --encoder_scale 0.75 --encoder_resample area --dtype float16 --feature_cache "$WORK/features_b"
+    cache_in_ranks --stage decoder --dataset_path "$DATA_B" --resolution 256 --encoder_scale 0.75 --encoder_resample area \
+        --feature_cache "$WORK/features_b"
 }
 
 # The decoder predicts the velocity, so white noise will do: where networks predict the noise, the coarser levels of the
@@ -134,8 +140,7 @@ stage_stage_b() {
 # Text, image embeddings and semantic latents of all pictures once, in half precision
 stage_features() {
     for folder in "$DATA" "$PLAIN"; do
-        python scripts/cache_features.py --weights_path "$RELEASE" --dataset_path "$folder" --resolution 192 --dtype float16 \
-            --feature_cache "$WORK/features"
+        cache_in_ranks --dataset_path "$folder" --resolution 192 --feature_cache "$WORK/features"
     done
 }
 

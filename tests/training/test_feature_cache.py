@@ -164,6 +164,25 @@ def test_stopped_filling_goes_on(place, monkeypatch):
     assert fill(place)[0] == 6
 
 
+def test_several_processes_share_the_rows(place, monkeypatch):
+    """Started at any time, each makes its own; together they make what one makes (other batches round
+    differently)."""
+    alone = fill(place)[1]
+    rows = {key: alone.read(key) for key in alone._places}
+    shutil.rmtree(place / "cache")
+    flags = ("--dataset_path", place / "scenes", "--weights_path", place / "release", "--feature_cache", place / "cache")
+    for rank in (1, 0):
+        monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
+        monkeypatch.setattr("paddle.distributed.get_rank", lambda rank=rank: rank)
+        assert run_script(*flags, "--resolution", SIZE) == 0
+        assert 0 < len(list((place / "cache").rglob("rows_*"))) == 2 - rank
+    together = FeatureCache(place / "cache", alone.recipe)
+    assert together._places.keys() == rows.keys()
+    for key, row in rows.items():
+        for name, values in together.read(key).items():
+            np.testing.assert_allclose(values, row[name], rtol=0, atol=1e-5, err_msg=name)
+
+
 def test_the_recipe_names_what_was_used(place):
     _, cache = fill(place)
     recipe = json.loads((cache.folder / "recipe.json").read_text())
