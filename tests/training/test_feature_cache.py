@@ -170,7 +170,14 @@ def test_several_processes_share_the_rows(place, monkeypatch):
     alone = fill(place)[1]
     rows = {key: alone.read(key) for key in alone._places}
     shutil.rmtree(place / "cache")
-    flags = ("--dataset_path", place / "scenes", "--weights_path", place / "release", "--feature_cache", place / "cache")
+    flags = (
+        "--dataset_path",
+        place / "scenes",
+        "--weights_path",
+        place / "release",
+        "--feature_cache",
+        place / "cache",
+    )
     for rank in (1, 0):
         monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
         monkeypatch.setattr("paddle.distributed.get_rank", lambda rank=rank: rank)
