@@ -1,8 +1,12 @@
 """A network of a released size filled by rule, one tensor at a time."""
 
+OTHER_SIZES = {
+    "100M": dict(c_cond=704, c_hidden=(704, 704), nhead=(11, 11), blocks=((2, 6), (6, 2)))  # a prior to be trained
+}
 
-def filled_network(kind: str, version: str):
-    """`kind` "stage_c" or "stage_b" in evaluation mode; `ldm.runtime.prepare()` was called before."""
+
+def filled_network(kind: str, version=None):
+    """`kind` "stage_c", "stage_b" or "stage_a", in evaluation mode; `ldm.runtime.prepare()` was called before."""
     from ldm.networks.variants import variant_config
     from ldm.release import build_unfilled
     from ldm.weights.convert import fill
@@ -10,7 +14,8 @@ def filled_network(kind: str, version: str):
     from ldm.weights.rule import rule_tensor
     from ldm.weights.rules import RULES
 
-    network = build_unfilled(kind, variant_config(kind, version))
+    config = {} if version is None else OTHER_SIZES.get(version) or variant_config(kind, version)
+    network = build_unfilled(kind, config)
     for key, parameter in network.state_dict().items():
         release_key, rule = release_key_of(RULES[kind], key)
         value = rule_tensor(release_key, rule.layout.shape_to_release(parameter.shape))

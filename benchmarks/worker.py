@@ -1,6 +1,6 @@
 """One side of a benchmark in a process of its own: reads commands from stdin, answers with one JSON line each.
 
-"run": one timed call -> {"seconds", "peak_gib"}; "output PATH": write the last output -> {}.
+"run": one timed call -> {"seconds", "peak_gib"}; "output PATH": write the last call's output -> {}.
 """
 
 import json
@@ -12,9 +12,10 @@ import numpy as np
 from safetensors.numpy import save_file
 
 
-def serve(call, to_numpy, **facts):
-    """Answer commands until stdin closes. `call()` computes and returns the output; `facts` are told at the start."""
-    answer(ready=True, **facts)
+def serve(call, to_numpy, name: str):
+    """Answer commands until stdin closes. `call()` computes and returns the output, of which `to_numpy` makes an array or
+    {name: array}; `name` says who this is."""
+    answer(name=name)
     output = None
     for line in sys.stdin:
         command, *rest = line.split()
@@ -24,7 +25,9 @@ def serve(call, to_numpy, **facts):
             seconds = time.perf_counter() - start
             answer(seconds=seconds, peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
         elif command == "output":
-            save_file({"output": np.ascontiguousarray(to_numpy(output))}, rest[0])
+            arrays = to_numpy(output)
+            arrays = arrays if isinstance(arrays, dict) else {"output": arrays}
+            save_file({key: np.ascontiguousarray(value) for key, value in arrays.items()}, rest[0])
             answer()
 
 

@@ -43,12 +43,12 @@ def write_rule_release(folder, salt: str = ""):
     write_tokenizer(folder / "tokenizer")
 
 
-def write_rule_network(path, kind: str, config: dict, salt: str = ""):
+def write_rule_network(path, kind: str, config: dict, salt: str = "", dtype: str = "float32"):
     """One network in the official layout, filled by rule, one tensor at a time; `config` goes into its metadata."""
     entries = [
         (
             key,
-            "int64" if not shape and key.endswith("num_batches_tracked") else "float32",
+            "int64" if not shape and key.endswith("num_batches_tracked") else dtype,
             shape,
             _filler(key, shape, salt),
         )

@@ -1,0 +1,49 @@
+"""Worker: a training step of this project's prior on the network's level: forward, backward, AdamW.
+
+python benchmarks/ours_training.py VERSION INPUTS plain [CACHE]
+
+Gives the first step's loss and some of its gradients, to be compared.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+version, inputs_path, *_ = sys.argv[1:]
+real_stdout, sys.stdout = sys.stdout, sys.stderr  # whatever imports print must not reach the protocol
+
+from ldm.runtime import prepare  # noqa: E402
+
+prepare()
+import paddle  # noqa: E402
+from cases import WATCHED  # noqa: E402
+from filled import filled_network  # noqa: E402
+from worker import serve  # noqa: E402
+
+from ldm.weights.files import TensorFile  # noqa: E402
+
+network = filled_network("stage_c", version)
+with TensorFile(inputs_path) as file:
+    inputs = {key: file.read(key) for key in file.keys()}
+x, r, target = (inputs.pop(name) for name in ("x", "r", "target"))
+for parameter in network.parameters():
+    parameter.stop_gradient = False
+optimizer = paddle.optimizer.AdamW(1e-4, parameters=network.parameters(), weight_decay=0.01)
+parameters = dict(network.named_parameters())
+
+
+def step():
+    loss = paddle.nn.functional.mse_loss(network(x, r, **inputs), target)
+    loss.backward()
+    watched = {"loss": loss.detach().clone(), **{key: parameters[key].grad.clone() for key in WATCHED}}
+    optimizer.step()
+    optimizer.clear_grad(set_to_zero=False)
+    return watched
+
+
+sys.stdout = real_stdout
+serve(
+    step,
+    lambda watched: {key: value.numpy() for key, value in watched.items()},
+    name=f"ours, paddle {paddle.__version__}",
+)

@@ -1,0 +1,88 @@
+"""Processes that are timed in turn, each one side of a comparison; they exchange safetensors files. See worker.py."""
+
+import json
+import os
+import statistics
+import subprocess
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+HERE = Path(__file__).resolve().parent
+
+
+class Worker:
+    """A benchmark process and its line protocol."""
+
+    def __init__(self, python: str, script: str, arguments, threads: int):
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        self.process = subprocess.Popen(
+            [python, str(HERE / script), *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.name = self.read()["name"]
+
+    def read(self) -> dict:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"The worker {self.process.args} ended with code {self.process.wait()}.")
+        return json.loads(line)
+
+    def ask(self, command: str) -> dict:
+        self.process.stdin.write(command + "\n")
+        self.process.stdin.flush()
+        return self.read()
+
+    def end(self):
+        """Its memory is free afterwards."""
+        self.process.stdin.close()
+        self.process.wait()
+
+
+@dataclass
+class Timed:
+    """One side of a comparison: seconds of its rounds, peak memory of its process, first output."""
+
+    name: str
+    output: dict
+    seconds: list = field(default_factory=list)
+    peak_gib: float = 0.0
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def error(self, other) -> float:
+        """The greatest relative error of its outputs beside `other`'s."""
+        return max(
+            float(np.linalg.norm(self.output[key] - value) / np.linalg.norm(value))
+            for key, value in other.output.items()
+        )
+
+
+def compare(starts, rounds: int, threads: int) -> list[Timed]:
+    """Start the workers (python, script, arguments), have each warm up and give its output, then time them in turn:
+    what else the machine does meanwhile falls on all of them."""
+    workers, sides = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for start in starts:
+            worker = Worker(*start, threads)
+            worker.ask("run")  # not counted
+            path = Path(folder) / "output.safetensors"
+            worker.ask(f"output {path}")
+            workers.append(worker)
+            sides.append(Timed(worker.name, {key: value.copy() for key, value in load_file(path).items()}))
+    for _ in range(rounds):
+        for worker, side in zip(workers, sides, strict=True):
+            result = worker.ask("run")
+            side.seconds.append(result["seconds"])
+            side.peak_gib = result["peak_gib"]
+    for worker in workers:
+        worker.end()
+    return sides
