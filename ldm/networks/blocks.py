@@ -15,8 +15,9 @@ from ldm.networks.broadcast import scale_and_shift
 from ldm.networks.depthwise import DepthwiseConv2D
 from ldm.networks.gelu import GELU
 from ldm.networks.linear import conv, linear
-from ldm.networks.norms import GlobalResponseNorm, LayerNorm2D
+from ldm.networks.norms import LayerNorm2D
 from ldm.networks.resample import resize, to_channels_last
+from ldm.networks.response_norm import GlobalResponseNorm
 
 
 @dataclass

@@ -13,8 +13,8 @@ FLOAT32, MASK = 4, 1  # bytes of a number in a float32 region, and of a dropout 
 class Shape:
     """What a block sees: `batch` images of `pixels` positions and `tokens` conditioning tokens, on a device.
 
-    number: bytes of a number where the network computes (4, or 2 under mixed precision). on_cpu: vectors are spread
-    over the image before they are combined with it (`ldm.networks.broadcast`), and the spread tensors are kept.
+    number: bytes of a number where the network computes (4, or 2 under mixed precision). on_cpu: some layers have
+    gradients of their own (`ldm.networks.response_norm` and others), which keep less.
     """
 
     batch: int
@@ -36,11 +36,8 @@ def norm(shape: Shape, rows: int, c: int) -> int:
 
 
 def response_norm(shape: Shape, c: int) -> int:
-    """GlobalResponseNorm: its input, four vectors per image; on a CPU the squares, the spread scale and ones."""
-    kept = shape.rows * c + 4 * shape.batch * c
-    if shape.on_cpu:
-        kept += 2 * shape.rows * c + 2 * shape.rows + shape.pixels
-    return kept * FLOAT32
+    """GlobalResponseNorm: its input, four vectors per image; on a CPU one."""
+    return (shape.rows * c + (1 if shape.on_cpu else 4) * shape.batch * c) * FLOAT32
 
 
 def channel_mlp(shape: Shape, c_in: int, c: int, dropout: float) -> int:
@@ -61,11 +58,8 @@ def feed_forward_block(shape: Shape, c: int, dropout: float) -> int:
 
 
 def timestep_block(shape: Shape, c: int) -> int:
-    """The block's input; on a CPU the spread factor, ones and two vectors."""
-    kept = shape.rows * c * shape.number
-    if shape.on_cpu:
-        kept += (shape.rows * c + 2 * shape.rows + 2 * shape.batch * c) * shape.number
-    return kept
+    """The block's input; on a CPU the factor as well."""
+    return (shape.rows * c + (shape.batch * c if shape.on_cpu else 0)) * shape.number
 
 
 def attention_scores(shape: Shape, heads: int, self_attn: bool) -> int:

@@ -8,11 +8,12 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import over_image
+from ldm.networks.broadcast import over_image, scale_and_shift
 from ldm.networks.depthwise import LARGEST, DepthwiseConv2D
 from ldm.networks.gelu import FAR, GELU
 from ldm.networks.linear import Linear, linear, linear_map
 from ldm.networks.norms import LayerNorm2D
+from ldm.networks.response_norm import GlobalResponseNorm
 
 FLOAT32 = 1e-6  # relative, of float32 against float64 over sums of a few hundred numbers
 
@@ -195,3 +196,53 @@ def test_large_tensors_are_left_to_paddle():
     with paddle.no_grad():
         large = layer(x)
         assert np.array_equal(large.numpy(), plain_depthwise(x, layer.weight, layer.bias).numpy())
+
+
+@pytest.mark.parametrize("rows", [(3, 3), (3, 1), (1, 3)])
+@pytest.mark.parametrize("frozen", [(), (0,), (1,), (2,), (1, 2)])
+@pytest.mark.parametrize("sides", [(40,), (5, 8)])
+def test_scale_and_shift_and_its_gradients(rows, frozen, sides):
+    tensors = [trained(3, *sides, 6), *(trained(count, 1, 6) for count in rows)]
+    for index in frozen:
+        tensors[index].stop_gradient = True
+
+    def plain(x, scale, shift):
+        ones = [1] * (len(sides) - 1)
+        return x * scale.reshape([rows[0], *ones, 1, 6]) + shift.reshape([rows[1], *ones, 1, 6])
+
+    ours, found = gradients(scale_and_shift, *tensors)
+    expected, wanted = in_float64(plain, *tensors)
+    assert distance(ours, array(expected)) < FLOAT32
+    for index, (one, other) in enumerate(zip(found, wanted)):
+        assert (one is None) == (other is None) == (index in frozen)
+        assert one is None or distance(one, other) < FLOAT32
+    with paddle.no_grad():
+        assert np.array_equal(scale_and_shift(*tensors), ours)
+
+
+@pytest.mark.parametrize("frozen", [(), (0,), (1,), (1, 2)])
+@pytest.mark.parametrize("sides", [(40,), (5, 8)])
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e4])
+def test_response_norm_and_its_gradients(sides, frozen, size):
+    """One channel is 0 everywhere: its root would have an infinite gradient."""
+    norm = GlobalResponseNorm(6)
+    tensors = [paddle.randn([3, *sides, 6]) * size * paddle.to_tensor([1.0, 2, 0, 1, 0.1, 1]), norm.gamma, norm.beta]
+    for index, tensor in enumerate(tensors):
+        if index:
+            tensor.set_value(paddle.randn(tensor.shape))
+        tensor.stop_gradient = index in frozen
+
+    def plain(x, gamma, beta):
+        images = list(range(1, x.ndim - 1))
+        response = (x**2).sum(axis=images, keepdim=True).clip(min=1e-30).sqrt()
+        gamma, beta = (vector.reshape([1] * (x.ndim - 1) + [6]) for vector in (gamma, beta))
+        return gamma * (x * (response / (response.mean(axis=-1, keepdim=True) + 1e-6))) + beta + x
+
+    ours, found = gradients(lambda x, *_: norm(x), *tensors)
+    expected, wanted = in_float64(plain, *tensors)
+    assert distance(ours, array(expected)) < FLOAT32
+    for index, (one, other) in enumerate(zip(found, wanted)):
+        assert (one is None) == (other is None) == (index in frozen)
+        assert one is None or distance(one, other) < FLOAT32
+    with paddle.no_grad():
+        assert distance(norm(tensors[0]), array(ours)) < FLOAT32
