@@ -58,6 +58,11 @@ def parse(argv=None) -> argparse.Namespace:
         default=None,
         help="folder for compiled programs, as large as the weights for every size; default: in the user's cache folder",
     )
+    add(
+        "--low_memory",
+        action="store_true",
+        help="text tower, prior and decoder one after the other in memory: all captions' latents first, then all pictures",
+    )
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
     return parser.parse_args(argv)
 
@@ -87,6 +92,11 @@ def generate(args):
         raise ValueError("--write_captions makes a dataset, in which --contact_sheet has no caption: leave one out.")
     if args.compile_cache is not None and not args.compile:
         raise ValueError("--compile_cache is for --compile: add that.")
+    if args.low_memory and args.lora:
+        raise ValueError(
+            "--low_memory does not go with --lora: leave one out, or have the LoRA merged into a prior of its own "
+            "(scripts/extract_unet_weights.py) for --prior_weights."
+        )
     if args.compile:
         check_compilable()
     captions = read_captions(args.caption)
@@ -98,7 +108,7 @@ def generate(args):
     height, width = (native if side is None else side for side in (args.height, args.width))
     settings = replace(settings, height=height, width=width)
     settings.check(args.batch_size)
-    cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights)
+    cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights, low_memory=args.low_memory)
     for path, scale in loras:
         cascade.load_lora(path, scale)
     if args.compile:
@@ -106,8 +116,8 @@ def generate(args):
     print(cascade.describe())
 
     pictures = []
-    for caption in captions:
-        for offset, pixels in enumerate(cascade(caption, args.batch_size, settings)):
+    for caption, images in zip(captions, cascade.each(captions, args.batch_size, settings), strict=True):
+        for offset, pixels in enumerate(images):
             path = folder / f"result_{len(pictures)}.png"
             record = {"caption": caption, **settings.as_dict(), "seed": args.seed + offset, **cascade.identity()}
             save_png(path, pixels, record)

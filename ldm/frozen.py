@@ -31,6 +31,11 @@ class Frozen:
             parameter.stop_gradient = True
         return network
 
+    def give_up(self):
+        """Free whatever has been loaded; what is needed again is read again."""
+        for name in ("text", "image", "effnet", "stage_a", "previewer"):
+            self.__dict__.pop(name, None)
+
     @cached_property
     def text(self) -> TextEncoder:
         return TextEncoder.from_folder(self._text, self._tokenizer)

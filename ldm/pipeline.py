@@ -1,11 +1,15 @@
 """StableCascade: text -> prior -> decoder -> autoencoder -> images, in one object."""
 
+import gc
 import math
 from dataclasses import asdict, dataclass
+from functools import partial
+
+import paddle
 
 import config
 from ldm.compiled_cache import default_folder
-from ldm.conditions import encode_captions
+from ldm.conditions import EncodedCaptions, encode_captions
 from ldm.diffusion.noise import check_seed, image_seeds
 from ldm.frozen import open_release
 from ldm.generation import caption_batch
@@ -13,6 +17,7 @@ from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.release import Release, output_size
 from ldm.sizes import check_size
+from ldm.weights.files import TensorFile
 
 
 @dataclass(frozen=True)
@@ -49,24 +54,80 @@ def native_size(release_folder, prior_version=None, prior_path=None, lora_path=N
 class StableCascade:
     """Prior and decoder over one set of frozen towers.
 
-    Without arguments it reads config.py. prior_path: a fine-tuned prior instead of the release's.
+    Without arguments it reads config.py. prior_path: a fine-tuned prior instead of the release's. low_memory: of text tower,
+    prior and decoder only the one at work is in memory, read anew whenever it is its turn; see `each`.
     """
 
-    def __init__(self, weights_path=None, prior_version=None, decoder_version=None, dtype=None, prior_path=None):
-        self.frozen, dtype = open_release(weights_path, dtype)
-        self.prior = ModelC(weights_path, prior_version, dtype, unet_path=prior_path, frozen=self.frozen)
-        self.decoder = ModelB(weights_path, decoder_version, dtype, frozen=self.frozen)
+    def __init__(
+        self,
+        weights_path=None,
+        prior_version=None,
+        decoder_version=None,
+        dtype=None,
+        prior_path=None,
+        low_memory: bool = False,
+    ):
+        self.frozen, self.dtype = open_release(weights_path, dtype)
+        prior_version, decoder_version = (
+            prior_version or config.model_c_version,
+            decoder_version or config.model_b_version,
+        )
+        release = self.frozen.release
+        self.paths = {
+            "prior": prior_path or release.file("stage_c", prior_version),
+            "decoder": release.file("stage_b", decoder_version),
+        }
+        common = {"dtype": self.dtype, "frozen": self.frozen}
+        self._builders = {
+            "prior": partial(ModelC, weights_path, prior_version, unet_path=prior_path, **common),
+            "decoder": partial(ModelB, weights_path, decoder_version, **common),
+        }
+        self.low_memory, self._compile_options, self._loaded = low_memory, None, {}
+        if not low_memory:
+            for name in self._builders:
+                self._stage(name)
+
+    # Networks ---------------------------------------------------------------------------------------------------
+
+    @property
+    def prior(self) -> ModelC:
+        return self._stage("prior")
+
+    @property
+    def decoder(self) -> ModelB:
+        return self._stage("decoder")
+
+    def _stage(self, name: str):
+        if name not in self._loaded:
+            self._make_room()
+            stage = self._loaded[name] = self._builders[name]()
+            if self._compile_options is not None:
+                stage.compile(*self._compile_options)
+        return self._loaded[name]
+
+    def _make_room(self):
+        """With low_memory, give up every network."""
+        if self.low_memory:
+            self._loaded.clear()
+            self.frozen.give_up()
+            give_back_memory()
 
     def load_lora(self, path, scale: float = 1.0):
         """Merge a LoRA of the prior, times `scale`, and its learned tokens, which the decoder's captions know then too.
 
         Several may be loaded after one another. ValueError, naming every key, for a LoRA of a prior of another size.
         """
+        if self.low_memory:
+            raise ValueError(
+                f"{path}: a LoRA is merged into a prior that stays in memory, so it does not go with low_memory. Leave "
+                "that out, or merge it into a file of its own (scripts/extract_unet_weights.py)."
+            )
         self.prior.load_lora(path, scale)
 
     def unload_loras(self):
         """Prior and text tower as their files have them."""
-        self.prior.unload_loras()
+        if not self.low_memory:
+            self.prior.unload_loras()
 
     def compile(self, folder=None, keep_weights: bool = True):
         """Generate by compiled programs from now on (CPU, float32), kept in `folder`, by default the user's cache.
@@ -74,37 +135,75 @@ class StableCascade:
         The first image of a size and batch size takes longer, and its programs the disk space of the weights, once.
         LoRAs are loaded before. keep_weights False saves memory where everything is of one size: see `ldm.compiled`.
         """
-        folder = default_folder() if folder is None else folder
-        for stage in (self.prior, self.decoder):
-            stage.compile(folder, keep_weights)
+        self._compile_options = (default_folder() if folder is None else folder, keep_weights)
+        for stage in self._loaded.values():
+            stage.compile(*self._compile_options)
+
+    # What it is -------------------------------------------------------------------------------------------------
+
+    @property
+    def loras(self) -> list[str]:
+        """The LoRAs in the prior, and how strong."""
+        return [] if self.low_memory else [f"{path} x {scale:g}" for path, scale in self.prior.loaded_loras]
 
     def identity(self) -> dict:
         """Which weights and precision made an image, for its metadata."""
-        dtype = str(self.prior.unet.dtype).rsplit(".", 1)[-1]
-        loras = {"lora": [f"{path} x {scale:g}" for path, scale in self.prior.loaded_loras]}
-        files = {"prior": str(self.prior.unet_path), "decoder": str(self.decoder.unet_path)}
-        return {**files, **(loras if loras["lora"] else {}), "dtype": dtype}
+        files = {name: str(path) for name, path in self.paths.items()}
+        return {**files, **({"lora": self.loras} if self.loras else {}), "dtype": self.dtype}
 
     def describe(self) -> str:
         """One line for people: the networks in use."""
-        sizes = [sum(math.prod(p.shape) for p in stage.unet.parameters()) for stage in (self.prior, self.decoder)]
-        identity = self.identity()
-        loras = "".join(f" with LoRA {lora}" for lora in identity.get("lora", []))
-        return (
-            f"prior {identity['prior']} ({sizes[0] / 1e6:,.1f}M){loras}, decoder {identity['decoder']} ({sizes[1] / 1e6:,.1f}M), "
-            f"{identity['dtype']}{', compiled' if self.prior.compiled else ''}"
-        )
+        prior, decoder = (f"{name} {path} ({parameters_in(path) / 1e6:,.1f}M)" for name, path in self.paths.items())
+        loras = "".join(f" with LoRA {lora}" for lora in self.loras)
+        extras = [
+            self.dtype,
+            *(["compiled"] if self._compile_options else []),
+            *(["low memory"] if self.low_memory else []),
+        ]
+        return f"{prior}{loras}, {decoder}, {', '.join(extras)}"
+
+    # Images -----------------------------------------------------------------------------------------------------
 
     def __call__(self, caption, batch_size=1, settings=GenerationSettings(), progress=True):
         """`batch_size` images of one caption, or one of each of a list: uint8 (B, height, width, 3).
 
         Image i is the one that `settings.seed + i` gives on its own.
         """
-        s = settings
-        seeds = image_seeds(s.seed, batch_size)
-        captions = encode_captions(self.frozen, caption_batch(caption, batch_size))
-        latent = self.prior.sample(captions, s.height, s.width, s.cfg, seeds, s.steps, progress=progress)
+        return next(self.each([caption], batch_size, settings, progress))
+
+    def each(self, captions, batch_size=1, settings=GenerationSettings(), progress=True):
+        """What `__call__` makes of every one of `captions`, one after the other.
+
+        With low_memory the text tower sees all captions first, then the prior, then the decoder, so that each is read
+        once; what lies between them is small.
+        """
+        groups = [captions] if self.low_memory else [[caption] for caption in captions]
+        for group in groups:
+            self._make_room()
+            encoded = [encode_captions(self.frozen, caption_batch(caption, batch_size)) for caption in group]
+            latents = [self._latent(one, settings, progress) for one in encoded]
+            for one, latent in zip(encoded, latents, strict=True):
+                yield self._images(one, latent, settings, progress)
+
+    def _latent(self, captions: EncodedCaptions, s: GenerationSettings, progress: bool):
+        seeds = image_seeds(s.seed, len(captions))
+        return self.prior.sample(captions, s.height, s.width, s.cfg, seeds, s.steps, progress=progress)
+
+    def _images(self, captions: EncodedCaptions, latent, s: GenerationSettings, progress: bool):
         images, _ = self.decoder.log_image(
-            latent, captions, s.height, s.width, s.decoder_cfg, batch_size, s.seed, s.decoder_steps, progress
+            latent, captions, s.height, s.width, s.decoder_cfg, len(captions), s.seed, s.decoder_steps, progress
         )
         return images
+
+
+def parameters_in(path) -> int:
+    """How many numbers a network's file holds; reads its header only."""
+    with TensorFile(path) as file:
+        return sum(math.prod(shape) for shape in file.shapes.values())
+
+
+def give_back_memory():
+    """What no network uses any more is free for the next one."""
+    gc.collect()
+    if paddle.is_compiled_with_cuda():
+        paddle.device.cuda.empty_cache()

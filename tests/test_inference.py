@@ -65,6 +65,8 @@ def test_an_image_is_made_again_from_its_metadata(capsys, rule_release, tmp_path
         (["--prior_weights", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
         (["--lora", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
         (["--lora_scale", "0.5"], "--lora_scale is for --lora"),
+        (["--low_memory", "--lora", __file__], "--low_memory does not go with --lora"),
+        (["--low_memory", "--prior_weights", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
         (["--lora", "a", "b", "c", "--lora_scale", "1", "2"], "--lora_scale has 2 values for 3"),
         (["--weights", "no/such/folder"], "no/such/folder does not exist"),
     ],

@@ -159,3 +159,58 @@ def test_two_loras_add_up_and_two_tokens_of_a_name_do_not(rule_release, tmp_path
     cascade.load_lora(path)
     once = sample(cascade, ["a boat"], [7])
     assert np.linalg.norm(once - together) / np.linalg.norm(once) < 1e-5
+
+
+def test_low_memory_gives_the_same_images_with_one_network_at_a_time(cascade, rule_release, monkeypatch, tmp_path):
+    import weakref
+
+    from ldm import pipeline
+
+    settings = GenerationSettings(height=256, width=256, steps=2, decoder_steps=1)
+    captions = ["a fox", "a boat"]
+    expected = [cascade(caption, 2, settings, progress=False) for caption in captions]
+
+    sparing, alive = StableCascade(rule_release, low_memory=True), []
+
+    def watched(build, name):
+        def builder():
+            others = [other for reference, other in alive if reference() is not None]
+            assert others == [], f"{others} are in memory beside {name}"
+            stage = build()
+            alive.append((weakref.ref(stage.unet), name))
+            return stage
+
+        return builder
+
+    for name, build in sparing._builders.items():
+        sparing._builders[name] = watched(build, name)
+    encode = pipeline.encode_captions
+
+    def encode_watched(frozen, captions):
+        encoded = encode(frozen, captions)
+        if not any(name == "text" for _, name in alive):
+            alive.append((weakref.ref(frozen.text.model), "text"))
+        return encoded
+
+    monkeypatch.setattr(pipeline, "encode_captions", encode_watched)
+    images = list(sparing.each(captions, 2, settings, progress=False))
+    assert [name for _, name in alive] == ["text", "prior", "decoder"]  # each read once for both captions
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(images, expected, strict=True))
+    sparing.compile(tmp_path)
+    del alive[:]
+    again = sparing(captions[0], 2, settings, progress=False)
+    assert np.abs(again.astype(int) - expected[0]).max() <= 2 and sparing.describe().endswith("compiled, low memory")
+    assert {**sparing.identity()} == {**cascade.identity()}
+
+
+def test_low_memory_refuses_a_lora(rule_release, tmp_path):
+    with pytest.raises(ValueError, match="does not go with low_memory"):
+        StableCascade(rule_release, low_memory=True).load_lora(tmp_path / "lora.safetensors")
+
+
+def test_describe_counts_the_weights_in_use(cascade):
+    import math
+
+    for name, stage in (("prior", cascade.prior), ("decoder", cascade.decoder)):
+        count = sum(math.prod(parameter.shape) for parameter in stage.unet.parameters())
+        assert f"{name} {cascade.paths[name]} ({count / 1e6:,.1f}M)" in cascade.describe()
