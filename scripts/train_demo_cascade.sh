@@ -1,7 +1,7 @@
 #!/bin/sh
 # Train the small cascade of assets/demo from nothing: data, Stage A, CLIP pair, Stage B with the semantic encoder,
-# previewer, Stage C. Stopped at any point, the same command goes on: finished stages are skipped, a broken-off one
-# resumes from its last checkpoint. WORK: where everything goes; RELEASE: the finished release.
+# previewer, Stage C; then evaluate and fine-tune it. Stopped at any point, the same command goes on: finished stages are
+# skipped, a broken-off one resumes from its last checkpoint. WORK: where everything goes; RELEASE: the finished release.
 #   sh scripts/train_demo_cascade.sh                    everything
 #   sh scripts/train_demo_cascade.sh clip stage_c       only these stages (the ones before them must be done)
 set -eu
@@ -13,7 +13,7 @@ RELEASE="$WORK/release"
 DATA="$WORK/train"
 DATA_B="$WORK/train_b"
 PLAIN="$WORK/train_plain"
-STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder previewer features_b stage_b stage_b_whole features stage_c_plain stage_c}"
+STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder previewer features_b stage_b stage_b_whole features stage_c_plain stage_c evaluation houses}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
@@ -173,6 +173,18 @@ stage_stage_c_plain() (
 
 stage_stage_c() {
     train_prior stage_c --max_steps 7000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
+}
+
+# Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that
+stage_evaluation() {
+    python scripts/evaluate_scenes.py --weights "$RELEASE" --output_dir "$WORK/evaluation"
+}
+
+stage_houses() {
+    WEIGHTS="$RELEASE" DATASET=assets/houses OUTPUT_SIZE=256 BATCH_SIZE=12 STEPS=200 LEARNING_RATE=3e-4 OUTPUT="$WORK/houses" sh train.sh
+    python scripts/extract_unet_weights.py --checkpoint_path "$WORK/houses" --model_file "$WORK/houses.safetensors"
+    python scripts/evaluate_scenes.py --weights "$RELEASE" --prior_weights "$WORK/houses.safetensors" \
+        --parts judge prompts concept --output_dir "$WORK/evaluation_houses"
 }
 
 stage=
