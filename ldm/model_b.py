@@ -23,6 +23,7 @@ from ldm.generation import caption_batch, run_sampling, to_uint8
 from ldm.networks.resample import resize
 from ldm.precision import float32_region
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
+from ldm.squares import cut_squares
 from ldm.stage import CascadeStage, EncoderOwner
 
 
@@ -127,10 +128,3 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
             latent_c, captions, height, width, cfg, image_seeds(seed, batch_size), steps, progress=progress
         )
         return to_uint8(centre_crop(self.decode(latents), height, width)), latents
-
-
-def cut_squares(x, corners, side: int):
-    """x (B, C, H, W) -> (B, C, side, side), sample i from (top, left) = corners[i] on; corners (B, 2)."""
-    return paddle.stack(
-        [x[i, :, top : top + side, left : left + side] for i, (top, left) in enumerate(corners.tolist())]
-    )

@@ -3,8 +3,9 @@
 import paddle
 
 from ldm.conditions import decoder_conditions, noised_latents
-from ldm.model_b import ModelB, cut_squares
+from ldm.model_b import ModelB
 from ldm.sizes import AUTOENCODER_FACTOR
+from ldm.squares import cut_squares
 
 
 class CachedModelB(ModelB):

@@ -7,6 +7,8 @@ from paddle.nn import functional as F
 from ldm.frozen import Frozen
 from ldm.precision import float32_region
 from ldm.release import Release, network_config
+from ldm.sizes import TRAINING_FACTOR
+from ldm.squares import cut_squares
 from ldm.stage import EncoderOwner
 
 UPSCALING = 8  # pixels of a preview per cell of a latent
@@ -34,8 +36,13 @@ class ModelPreviewer(EncoderOwner, nn.Layer):
         with float32_region():
             return self.encoder.encode(images)
 
-    def forward(self, images, latent_noise):
-        """images (B, 3, S, S) in [0, 1], latent_noise (B, 16, S / 32, S / 32) standard normal -> loss ()."""
+    def forward(self, images, latent_noise, corners=None):
+        """images (B, 3, S, S) in [0, 1], latent_noise (B, 16, S / 32, S / 32) standard normal -> loss ().
+
+        corners (B, 2): train on the squares with these top left corners, in pixels, that latent_noise is for.
+        """
+        if corners is not None:
+            images = cut_squares(images, corners, TRAINING_FACTOR * latent_noise.shape[2])
         latents = self.encode(images)
         target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
         deviation = latents.detach().std(axis=[0, 2, 3], keepdim=True)

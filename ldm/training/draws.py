@@ -65,7 +65,7 @@ class Squares:
 
     def __post_init__(self):
         if self.side % self.step:
-            raise ValueError(f"--random_crop {self.side}: this decoder needs a multiple of {self.step}.")
+            raise ValueError(f"--random_crop {self.side}: these networks need a multiple of {self.step}.")
 
     def draw(self, stream: NoiseStream):
         """Corners (B, 2): top and left in pixels."""
@@ -147,10 +147,14 @@ class QuantisedDraws:
 
 @dataclass(frozen=True)
 class LatentNoiseDraws:
-    """ModelPreviewer's: standard normal noise like the prior's latents (B, c, h, w)."""
+    """ModelPreviewer's: standard normal noise like the prior's latents (B, c, h, w). crop: as DecoderDraws'."""
 
     c_latent: int
+    crop: Optional[Squares] = None
 
     def __call__(self, streams: Streams, batch: dict, times=None) -> dict:
-        shape = (self.c_latent, *_grid(batch["images"], TRAINING_FACTOR))
-        return {"latent_noise": streams.samples.normal(shape)}
+        stream = streams.samples
+        if self.crop is None:
+            return {"latent_noise": stream.normal((self.c_latent, *_grid(batch["images"], TRAINING_FACTOR)))}
+        cells = self.crop.side // TRAINING_FACTOR
+        return {"corners": self.crop.draw(stream), "latent_noise": stream.normal((self.c_latent, cells, cells))}

@@ -11,7 +11,7 @@ from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
-from ldm.training.draws import LatentNoiseDraws
+from ldm.training.draws import LatentNoiseDraws, Squares
 from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
 
@@ -47,8 +47,26 @@ class PreviewerDataArguments(DataArguments):
         default=None, metadata={"help": "training crop in pixels, as for the prior; default: 768"}
     )
 
+    random_crop: int = field(
+        default=0,
+        metadata={"help": "train on squares of so many pixels cut from the images at random; 0: on the whole images"},
+    )
+
     def __post_init__(self):
         self.check_resolution(TRAINING_FACTOR, 2 * TRAINING_FACTOR)
+        crop = self.random_crop
+        if crop and (crop % TRAINING_FACTOR or not 2 * TRAINING_FACTOR <= crop <= self.resolution):
+            raise ValueError(
+                f"--random_crop {crop}: must be a multiple of {TRAINING_FACTOR} from {2 * TRAINING_FACTOR} to --resolution "
+                f"{self.resolution}."
+            )
+
+    def check_views(self):
+        super().check_views()
+        if self.random_crop and self.aspect_buckets:
+            raise ValueError(
+                "--random_crop cuts squares, --aspect_buckets keeps the images' shapes: leave one of them out."
+            )
 
     def pixels_of_output(self, output_size):
         return training_size_of_output(output_size)
@@ -69,9 +87,14 @@ def build_task(model_args: PreviewerArguments, data_args: PreviewerDataArguments
         dataset=dataset,
         collate=Collator(),
         networks=networks,
-        draw=LatentNoiseDraws(model.frozen.effnet.c_latent),
+        draw=LatentNoiseDraws(model.frozen.effnet.c_latent, _squares(data_args)),
         pictures=[_pictures(model, dataset)],
     )
+
+
+def _squares(data_args: PreviewerDataArguments) -> Optional[Squares]:
+    """What --random_crop cuts, anywhere."""
+    return Squares(data_args.random_crop, data_args.resolution, step=1) if data_args.random_crop else None
 
 
 def _pictures(model: ModelPreviewer, dataset) -> Pictures:
