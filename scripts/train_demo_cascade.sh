@@ -13,7 +13,7 @@ RELEASE="$WORK/release"
 DATA="$WORK/train"
 DATA_B="$WORK/train_b"
 PLAIN="$WORK/train_plain"
-STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder previewer features_b stage_b stage_b_whole features stage_c_plain stage_c evaluation houses}"
+STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c evaluation houses}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
@@ -99,12 +99,22 @@ stage_clip() {
 
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
 # What is generated at 256 px the encoder sees at 192: 3/4 of the size, as in the release. Everything else depends on
-# what it keeps: shapes that are blurred here stay blurred.
+# what it keeps: shapes that are blurred here stay blurred. Squares of half the side show it four times as many pictures at
+# the same cost (18.5 instead of 15.4 dB after two minutes); at the end it sees them whole.
+train_encoder() {
+    encoder_name=$1 encoder_batch=$2
+    shift 2
+    train_in_ranks scripts/train_previewer.py "$encoder_name" "$encoder_batch" --train_encoder True --resolution 192 --latent_noise 0.1 \
+        --max_grad_norm 0.2 --freeze_batch_norm True --image_logging_steps 500 --save_steps 250 "$@"
+    export_to_release "$encoder_name" --ema
+}
+
 stage_encoder() {
-    train_in_ranks scripts/train_previewer.py encoder 16 --train_encoder True --resolution 192 --latent_noise 0.1 --max_steps 6000 \
-        --learning_rate 8e-4 --max_grad_norm 0.2 --warmup_steps 100 --ema_decay 0.995 \
-        --freeze_batch_norm True --image_logging_steps 500 --save_steps 250
-    export_to_release encoder --ema
+    train_encoder encoder 64 --random_crop 96 --max_steps 5000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
+}
+
+stage_encoder_whole() {
+    train_encoder encoder_whole 16 --max_steps 800 --learning_rate 3e-4 --warmup_steps 20 --ema_decay 0.99 --seed 4
 }
 
 # The encoder is finished: its latents get the scale that diffusion expects, and the previewer learns them anew
@@ -157,9 +167,9 @@ stage_features() {
 }
 
 train_prior() {
-    name=$1
-    shift
-    train_in_ranks train_stage_c_trainer.py "$name" 32 --resolution 192 --feature_cache "$WORK/features" --loss_weight none \
+    name=$1 prior_batch=$2
+    shift 2
+    train_in_ranks train_stage_c_trainer.py "$name" "$prior_batch" --resolution 192 --feature_cache "$WORK/features" --loss_weight none \
         --caption_dropout 0.1 --ema_decay 0.998 --image_logging_steps 1000 --save_steps 250 "$@"
     export_to_release "$name" --version 1B --ema
 }
@@ -167,12 +177,12 @@ train_prior() {
 # Where things are, from plain scenes and strong noise; then everything
 stage_stage_c_plain() (
     DATA="$PLAIN"
-    train_prior stage_c_plain --max_steps 1000 --learning_rate 2e-3 --noise_shift 8 \
+    train_prior stage_c_plain 32 --max_steps 1000 --learning_rate 2e-3 --noise_shift 8 \
         --lr_scheduler_type constant_with_warmup --warmup_steps 50
 )
 
 stage_stage_c() {
-    train_prior stage_c --max_steps 7000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
+    train_prior stage_c 64 --max_steps 7000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
 }
 
 # Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that

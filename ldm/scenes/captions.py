@@ -7,8 +7,8 @@ from ldm.scenes.scene import Background, Item, Scene
 OMITTED = 0.2  # how often an incomplete caption leaves out a size, the position, or the direction of a gradient
 
 # The first wording is the plain one; every wording of a value says it fully
-COLOUR_WORDS = {"grey": ("grey", "gray")}
-SHAPE_WORDS = {"circle": ("circle", "disc"), "cross": ("cross", "plus sign"), "crescent": ("crescent", "crescent moon")}
+COLOUR_WORDS = {}
+SHAPE_WORDS = {"circle": ("circle", "disc"), "cross": ("cross", "plus sign")}
 SIZE_WORDS = {"small": ("small", "little"), "medium": ("medium-sized", "medium"), "large": ("large", "big")}
 POSITION_WORDS = {
     "top left": ("in the top left", "in the top left corner", "in the upper left"),

@@ -1,4 +1,4 @@
-"""Which of the ten shapes an object's coverage looks like, and how large it is: soft overlap with rendered templates."""
+"""Which of the shapes an object's coverage looks like, and how large it is: soft overlap with rendered templates."""
 
 import math
 from functools import lru_cache

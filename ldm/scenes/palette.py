@@ -1,4 +1,4 @@
-"""The twelve colours of scenes, and how far apart two colours look (CIE 1976 L*a*b*, D65)."""
+"""The ten colours of scenes, and how far apart two colours look (CIE 1976 L*a*b*, D65)."""
 
 import numpy as np
 
@@ -11,9 +11,7 @@ COLOURS = {
     "blue": (20, 90, 230),
     "purple": (140, 30, 150),
     "pink": (255, 130, 190),
-    "brown": (120, 65, 20),
     "black": (10, 10, 10),
-    "grey": (128, 128, 128),
     "white": (250, 250, 250),
 }
 RGB_TO_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]], np.float32)

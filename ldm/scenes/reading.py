@@ -47,8 +47,8 @@ def _third(value: float) -> int:
 
 
 def size_word(extent: float) -> str:
-    """The size whose range of extents is nearest."""
-    return min(SIZES, key=lambda name: max(SIZES[name][0] - extent, extent - SIZES[name][1]))
+    """The nearest size."""
+    return min(SIZES, key=lambda name: abs(SIZES[name] - extent))
 
 
 def relation(first: Sighting, second: Sighting) -> str:

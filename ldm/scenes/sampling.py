@@ -14,7 +14,9 @@ from ldm.scenes.shapes import NEW_SHAPES, SHAPES
 
 SPLITS = ("train", "test", "concept")
 HELD_OUT_ONE_IN = 10  # of the combinations of each kind
-SALT = "148290"  # of the hash: one of those that take no more than two combinations from any shape or colour
+# Of the hash: one of those that take one combination from any colour, two from any shape at most, and none of plain scenes'
+# backgrounds
+SALT = "149055"
 MIN_CONTRAST = 40.0  # L*a*b* distance of an object to every colour of its background
 MIN_FADE = 60.0  # L*a*b* distance of a gradient's two colours
 FLAT_SHARE = 0.6  # of the backgrounds

@@ -5,8 +5,7 @@ from dataclasses import asdict, dataclass
 from ldm.scenes.palette import COLOURS
 from ldm.scenes.shapes import OUTLINES
 
-# Longer side of an object as a fraction of the picture's side
-SIZES = {"small": (0.17, 0.21), "medium": (0.28, 0.32), "large": (0.40, 0.44)}
+SIZES = {"small": 0.21, "medium": 0.285, "large": 0.36}  # longer side of an object as a fraction of the picture's
 ROWS = ("top", "middle", "bottom")
 COLUMNS = ("left", "middle", "right")
 POSITIONS = tuple(f"{row} {column}" for row in ROWS for column in COLUMNS)  # of a single object

@@ -1,4 +1,4 @@
-"""The ten shapes, and one that training never shows, as outlines in the box [-1/2, 1/2]^2 (y down), and their masks in pixels."""
+"""The eight shapes, and one that training never shows, as outlines in the box [-1/2, 1/2]^2 (y down), and their masks in pixels."""
 
 import math
 
@@ -31,15 +31,6 @@ def _heart() -> list:
     return list(zip(16 * np.sin(t) ** 3, -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))))
 
 
-def _crescent() -> list:
-    """A disc without a second disc: both circles pass through the points at 50 degrees."""
-    tip = math.radians(50)
-    centre = 0.55
-    radius = math.hypot(math.cos(tip) - centre, math.sin(tip))
-    inner = math.degrees(math.atan2(math.sin(tip), math.cos(tip) - centre))
-    return _arc(50, 310) + _arc(360 - inner, inner, radius, centre)
-
-
 def _fitted(*outlines) -> tuple:
     """Outlines moved and scaled together: the first one's box is centred and its longer side is 1."""
     low, high = np.min(outlines[0], axis=0), np.max(outlines[0], axis=0)
@@ -56,8 +47,6 @@ OUTLINES = {
     "cross": _fitted(_cross()),
     "heart": _fitted(_heart()),
     "diamond": _fitted([(0, -1), (0.72, 0), (0, 1), (-0.72, 0)]),
-    "crescent": _fitted(_crescent()),
-    "arrow": _fitted([(-1, -0.3), (0.1, -0.3), (0.1, -0.8), (1, 0), (0.1, 0.8), (0.1, 0.3), (-1, 0.3)]),
     "house": _fitted(
         [(0, -1), (1, -0.1), (0.75, -0.1), (0.75, 1), (-0.75, 1), (-0.75, -0.1), (-1, -0.1)],
         [(-0.2, 1), (-0.2, 0.35), (0.2, 0.35), (0.2, 1)],

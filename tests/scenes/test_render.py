@@ -42,7 +42,7 @@ def test_the_largest_pair_fits():
     for place in RELATIONS:
         for seed in range(50):
             boxes = layout(two(place, first=("square", "red", "large"), second=("square", "blue", "large"), seed=seed))
-            assert all(box.extent >= SIZES["large"][0] for box in boxes)
+            assert all(box.extent == SIZES["large"] for box in boxes)
 
 
 def test_the_border_of_every_picture_is_background():
