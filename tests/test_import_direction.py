@@ -14,6 +14,7 @@ LAYERS = [
         "cli",
         "runtime",
         "sizes",
+        "squares",
         "demo",
         "batch_norms",
         "hashing",
