@@ -135,8 +135,8 @@ stage_features_b() {
 
 # The decoder predicts the velocity, so white noise will do: where networks predict the noise, the coarser levels of the
 # release's decide the colours. What the latent does not say is guessed in strong noise and never corrected later, hence
-# the shift. It learns from squares of 64 px, of eight times as many pictures at the same cost: as far as with whole ones
-# in an eighth of the time.
+# the shift. It learns from squares of 64 px, of many more pictures at the same cost: after 200 s of one core the error at
+# t = 0.5 is a third of what it is with whole ones. At t = 1 the squares gain less.
 train_decoder() {
     decoder_name=$1 decoder_batch=$2
     shift 2

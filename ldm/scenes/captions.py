@@ -7,7 +7,6 @@ from ldm.scenes.scene import Background, Item, Scene
 OMITTED = 0.2  # how often an incomplete caption leaves out a size, the position, or the direction of a gradient
 
 # The first wording is the plain one; every wording of a value says it fully
-COLOUR_WORDS = {}
 SHAPE_WORDS = {"circle": ("circle", "disc"), "cross": ("cross", "plus sign")}
 SIZE_WORDS = {"small": ("small", "little"), "medium": ("medium-sized", "medium"), "large": ("large", "big")}
 POSITION_WORDS = {
@@ -42,7 +41,7 @@ def _word(rng, words: dict, value: str) -> str:
 
 def _item(rng, item: Item, article: bool, with_size: bool) -> str:
     words = [_word(rng, SIZE_WORDS, item.size)] if with_size else []
-    words += [_word(rng, COLOUR_WORDS, item.colour), _word(rng, SHAPE_WORDS, item.shape)]
+    words += [item.colour, _word(rng, SHAPE_WORDS, item.shape)]
     if article:
         words.insert(0, "an" if words[0][0] in "aeiou" else "a")
     return " ".join(words)
@@ -50,7 +49,7 @@ def _item(rng, item: Item, article: bool, with_size: bool) -> str:
 
 def _background(rng, background: Background, with_direction: bool) -> str:
     """A noun phrase without article, such as "yellow background"."""
-    names = [_word(rng, COLOUR_WORDS, colour) for colour in background.colours]
+    names = background.colours
     if background.direction is None:
         return f"{names[0]} background"
     verb = _one_of(rng, ("background fading", "gradient background"))

@@ -8,10 +8,10 @@ from PIL import Image, ImageDraw
 SUPERSAMPLING = 4  # grid points per pixel and axis
 
 
-def _arc(start: float, stop: float, radius: float = 1.0, centre: float = 0.0, steps: int = 64) -> list:
-    """Points of a circle around (centre, 0); angles in degrees, clockwise on the screen."""
-    angles = np.radians(np.linspace(start, stop, steps))
-    return list(zip(centre + radius * np.cos(angles), radius * np.sin(angles)))
+def _circle(radius: float = 1.0, steps: int = 64) -> list:
+    """Points of a circle around the origin, clockwise on the screen."""
+    angles = np.linspace(0, 2 * math.pi, steps)
+    return list(zip(radius * np.cos(angles), radius * np.sin(angles)))
 
 
 def _star() -> list:
@@ -39,11 +39,11 @@ def _fitted(*outlines) -> tuple:
 
 # Each: the outline to fill, then outlines to cut out again
 OUTLINES = {
-    "circle": _fitted(_arc(0, 360)),
+    "circle": _fitted(_circle()),
     "square": _fitted([(-1, -1), (1, -1), (1, 1), (-1, 1)]),
     "triangle": _fitted([(0, -math.sqrt(3)), (1, 0), (-1, 0)]),
     "star": _fitted(_star()),
-    "ring": _fitted(_arc(0, 360), _arc(0, 360, 0.55)),
+    "ring": _fitted(_circle(), _circle(0.55)),
     "cross": _fitted(_cross()),
     "heart": _fitted(_heart()),
     "diamond": _fitted([(0, -1), (0.72, 0), (0, 1), (-0.72, 0)]),

@@ -44,6 +44,13 @@ def in_float64(function, *tensors):
     return gradients(function, *wide)
 
 
+def check_gradients(found, wanted, frozen):
+    """Equal where they are wanted, absent where `frozen` (indices) says so."""
+    for index, (one, other) in enumerate(zip(found, wanted)):
+        assert (one is None) == (other is None) == (index in frozen)
+        assert one is None or distance(one, other) < FLOAT32
+
+
 def plain_norm(x):
     return F.layer_norm(x, [x.shape[-1]], None, None, 1e-6)
 
@@ -57,9 +64,7 @@ def test_linear_map_and_its_gradients(shape, frozen):
     ours, found = gradients(linear_map, *tensors)
     expected, wanted = in_float64(F.linear, *tensors)
     assert ours.shape == expected.shape and distance(ours, array(expected)) < FLOAT32
-    for index, (one, other) in enumerate(zip(found, wanted)):
-        assert (one is None) == (other is None) == (index in frozen)
-        assert one is None or distance(one, other) < FLOAT32
+    check_gradients(found, wanted, frozen)
 
 
 def test_linear_map_without_gradients():
@@ -176,9 +181,7 @@ def test_depthwise_convolution_and_its_gradients(kernel, shape, frozen):
     ours, found = gradients(lambda x, *_: layer(x), *tensors)
     expected, wanted = in_float64(plain_depthwise, *tensors)
     assert distance(ours, array(expected)) < FLOAT32
-    for index, (one, other) in enumerate(zip(found, wanted)):
-        assert (one is None) == (other is None) == (index in frozen)
-        assert one is None or distance(one, other) < FLOAT32
+    check_gradients(found, wanted, frozen)
 
 
 def test_depthwise_convolution_with_recompute_and_without_gradients():
@@ -213,9 +216,7 @@ def test_scale_and_shift_and_its_gradients(rows, frozen, sides):
     ours, found = gradients(scale_and_shift, *tensors)
     expected, wanted = in_float64(plain, *tensors)
     assert distance(ours, array(expected)) < FLOAT32
-    for index, (one, other) in enumerate(zip(found, wanted)):
-        assert (one is None) == (other is None) == (index in frozen)
-        assert one is None or distance(one, other) < FLOAT32
+    check_gradients(found, wanted, frozen)
     with paddle.no_grad():
         assert np.array_equal(scale_and_shift(*tensors), ours)
 
@@ -241,8 +242,6 @@ def test_response_norm_and_its_gradients(sides, frozen, size):
     ours, found = gradients(lambda x, *_: norm(x), *tensors)
     expected, wanted = in_float64(plain, *tensors)
     assert distance(ours, array(expected)) < FLOAT32
-    for index, (one, other) in enumerate(zip(found, wanted)):
-        assert (one is None) == (other is None) == (index in frozen)
-        assert one is None or distance(one, other) < FLOAT32
+    check_gradients(found, wanted, frozen)
     with paddle.no_grad():
         assert distance(norm(tensors[0]), array(ours)) < FLOAT32

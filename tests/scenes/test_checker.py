@@ -161,7 +161,7 @@ def test_an_object_that_resembles_no_shape_has_none():
 
 
 def test_sizes_are_told_apart_halfway():
-    extents = {0.05: "small", 0.24: "small", 0.255: "medium", 0.315: "medium", 0.33: "large", 0.9: "large"}
+    extents = {0.05: "small", 0.24: "small", 0.25: "medium", 0.318: "medium", 0.328: "large", 0.9: "large"}
     assert {extent: size_word(extent) for extent in extents} == extents
 
 

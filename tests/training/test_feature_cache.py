@@ -170,14 +170,7 @@ def test_several_processes_share_the_rows(place, monkeypatch):
     alone = fill(place)[1]
     rows = {key: alone.read(key) for key in alone._places}
     shutil.rmtree(place / "cache")
-    flags = (
-        "--dataset_path",
-        place / "scenes",
-        "--weights_path",
-        place / "release",
-        "--feature_cache",
-        place / "cache",
-    )
+    flags = flags_of(place)
     for rank in (1, 0):
         monkeypatch.setattr("paddle.distributed.get_world_size", lambda: 2)
         monkeypatch.setattr("paddle.distributed.get_rank", lambda rank=rank: rank)
@@ -197,6 +190,11 @@ def test_the_recipe_names_what_was_used(place):
     assert np.all([len(value) == 64 for value in recipe["encoders"].values()])
 
 
+def flags_of(place, dataset="scenes") -> list:
+    """What `run_script` is always given."""
+    return ["--dataset_path", place / dataset, "--weights_path", place / "release", "--feature_cache", place / "cache"]
+
+
 def run_script(*flags) -> int:
     import cache_features
 
@@ -208,14 +206,7 @@ def test_buckets_and_smart_crops_can_be_cached(place, capsys):
     for index, path in enumerate(sorted((place / "scenes").rglob("*.png"))):
         if index % 2:
             Image.open(path).resize((160, 80)).save(path)
-    flags = [
-        "--dataset_path",
-        place / "scenes",
-        "--weights_path",
-        place / "release",
-        "--feature_cache",
-        place / "cache",
-    ]
+    flags = flags_of(place)
     assert run_script(*flags, "--resolution", 96, "--aspect_buckets", "--crop", "smart") == 0
     shape = (
         "--aspect_buckets True --random_bucket 0 --crop smart --per_device_train_batch_size 2 --image_logging_steps 3"
@@ -251,14 +242,7 @@ def test_the_same_images_in_a_tar_are_found(place, capsys):
         for path in sorted((place / "scenes").rglob("*.png")):
             caption = path.with_suffix(".txt").read_text()
             tar.write({"__key__": path.stem, "png": path.read_bytes(), "txt": caption})
-    flags = [
-        "--dataset_path",
-        place / "scenes.tar",
-        "--weights_path",
-        place / "release",
-        "--feature_cache",
-        place / "cache",
-    ]
+    flags = flags_of(place, "scenes.tar")
     assert run_script(*flags, "--resolution", SIZE) == 0
     assert ": 0 images encoded, 10 were there already" in capsys.readouterr().out
 

@@ -110,23 +110,22 @@ def test_rightly_normalised_images_pass(encoder, houses):
     "wrong",
     [
         lambda encoder, images: encoder(images),
-        lambda encoder, images: encoder(2 * images - 1),
         lambda encoder, images: encoder.encode(2 * images - 1),
         lambda encoder, images: encoder.encode(255 * images),
     ],
-    ids=["not normalised", "-1 to 1, not normalised", "-1 to 1 where 0 to 1 is expected", "0 to 255"],
+    ids=["not normalised", "-1 to 1 where 0 to 1 is expected", "0 to 255"],
 )
 @paddle.no_grad()
 def test_wrongly_normalised_images_do_not_pass(encoder, houses, wrong):
-    """Most are refused; what a few flat pictures come near to by chance is warned of."""
-    report = judged(wrong(encoder, houses))
-    assert any("the right encoder gives about 0 and 1" in said for said in report.problems + report.warnings)
+    with pytest.raises(PreflightFailed, match="the right encoder gives about 0 and 1"):
+        judged(wrong(encoder, houses)).check()
 
 
 @paddle.no_grad()
-def test_far_off_latents_are_refused(encoder, houses):
-    with pytest.raises(PreflightFailed, match="the right encoder gives about 0 and 1"):
-        judged(encoder(houses)).check()
+def test_images_from_minus_one_to_one_are_at_least_warned_of(encoder, houses):
+    """Not normalised otherwise, six flat pictures come just inside what is refused: a std of 0.36, of 0.35."""
+    report = judged(encoder(2 * houses - 1))
+    assert any("the right encoder gives about 0 and 1" in said for said in report.problems + report.warnings)
 
 
 # Nothing changes ----------------------------------------------------------------------------------------------------
