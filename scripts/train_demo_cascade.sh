@@ -94,7 +94,7 @@ stage_clip_plain() (
 )
 
 stage_clip() {
-    train_clip clip --max_steps 2000 --per_device_train_batch_size 64 --learning_rate 7e-4 --warmup_steps 50 --seed 2
+    train_clip clip --max_steps 1500 --per_device_train_batch_size 64 --learning_rate 7e-4 --warmup_steps 50 --seed 2
 }
 
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
@@ -110,7 +110,7 @@ train_encoder() {
 }
 
 stage_encoder() {
-    train_encoder encoder 64 --random_crop 96 --max_steps 5000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
+    train_encoder encoder 64 --random_crop 96 --max_steps 4000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
 }
 
 stage_encoder_whole() {
