@@ -110,7 +110,7 @@ train_encoder() {
 }
 
 stage_encoder() {
-    train_encoder encoder 64 --random_crop 96 --max_steps 4000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
+    train_encoder encoder 32 --random_crop 96 --max_steps 4000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
 }
 
 stage_encoder_whole() {
