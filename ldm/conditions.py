@@ -49,14 +49,15 @@ def assemble_prior_conditions(text_embeds, pooled, image_embeds) -> dict:
     return {"clip_text": text_embeds, "clip_text_pooled": pooled, "clip_img": image_embeds}
 
 
-def decoder_conditions(pooled, latent_c) -> dict:
-    """Stage B's conditions: pooled text (B, 1, c) and the prior's latent (B, 16, h, w)."""
-    return {"effnet": latent_c, "clip": pooled}
+def decoder_conditions(pooled, latent_c, pixels=None) -> dict:
+    """Stage B's conditions: pooled text (B, 1, c), the prior's latent (B, 16, h, w), a small image (B, 3, h', w') or None."""
+    return {"effnet": latent_c, "clip": pooled, **({} if pixels is None else {"pixels": pixels})}
 
 
-def decoder_unconditional(captions: EncodedCaptions, latent_c) -> dict:
-    """What Stage B is guided away from: the text of "" and a zero latent."""
-    return decoder_conditions(captions.unconditional().pooled, paddle.zeros_like(latent_c))
+def decoder_unconditional(captions: EncodedCaptions, latent_c, pixels=None) -> dict:
+    """What Stage B is guided away from: the text of "", a zero latent, no image."""
+    nothing = None if pixels is None else paddle.zeros_like(pixels)
+    return decoder_conditions(captions.unconditional().pooled, paddle.zeros_like(latent_c), nothing)
 
 
 def drop_captions(frozen: Frozen, input_ids, attention_mask, dropped):
@@ -99,6 +100,13 @@ def training_latents(encoder, images, dropped, noise, resample: str = "nearest")
     return noised_latents(small_latents(encoder, images, noise.shape[2:], resample), dropped, noise)
 
 
+def without(conditions, dropped):
+    """A condition (B, ...) or None, zero where `dropped` (B,) bool is true."""
+    if conditions is None:
+        return None
+    return paddle.where(dropped.reshape([-1, *[1] * (conditions.ndim - 1)]), paddle.zeros_like(conditions), conditions)
+
+
 def small_latents(encoder, images, cells, resample: str):
     """images (B, 3, S, S) in [0, 1], resized to 32 pixels per cell, -> the encoder's latents (B, 16, *cells).
 
@@ -112,5 +120,4 @@ def small_latents(encoder, images, cells, resample: str):
 
 def noised_latents(latents, dropped, noise):
     """latents + noise, both (B, 16, h, w), but zero, noise included, where `dropped` (B,) bool is true."""
-    latents = latents + noise
-    return paddle.where(dropped.reshape([-1, 1, 1, 1]), paddle.zeros_like(latents), latents)
+    return without(latents + noise, dropped)

@@ -12,6 +12,7 @@ from ldm.conditions import (
     encode_captions,
     training_latents,
     training_text,
+    without,
 )
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.loss import p2_weight
@@ -48,6 +49,21 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         with float32_region():
             return self.frozen.stage_a.decode(latents.astype("float32"))
 
+    @paddle.no_grad()
+    def small_image(self, latent_c, size):
+        """What a decoder that `sees_preview` gets as `pixels` for the prior's latent (B, 16, h, w): its preview in [-1, 1],
+        laid over a latent of `size` (H, W); None for others.
+
+        Cells of the prior's latent and positions of the decoder never coincide (3 to 32 in either direction), and the release
+        stretches one over the other. A large decoder learns to see through that; a small one is better shown where things
+        are, in the input that the release's architecture has for a small image.
+        """
+        if not self.unet.sees_preview:
+            return None
+        with float32_region():
+            preview = 2 * self.frozen.previewer(latent_c.astype("float32")) - 1
+            return resize(preview, [side // self.unet.patch_size for side in size])
+
     def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
         """The release's loss on Stage A latents: weighted squared error of the prediction; kept in `objective`."""
         self.check_not_compiled("be trained")
@@ -78,18 +94,23 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
             _, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
             latent_c = training_latents(self.encoder, images, encoder_dropped, encoder_noise, self.encoder_resample)
+            pixels = self.small_image(latent_c, [side // AUTOENCODER_FACTOR for side in images.shape[2:]])
+            pixels = without(pixels, encoder_dropped)
         if corners is not None:
             crop = AUTOENCODER_FACTOR * epsilon.shape[2]
             latent_c = self.cut_condition(latent_c, images.shape[2:], corners, crop)
+            pixels = self.cut_condition(pixels, images.shape[2:], corners, crop)
             images = cut_squares(images, corners, crop)
         latents = self.encode(images)
-        return self.training_loss(latents, decoder_conditions(pooled, latent_c), t, epsilon).loss
+        return self.training_loss(latents, decoder_conditions(pooled, latent_c, pixels), t, epsilon).loss
 
     def cut_condition(self, latent_c, size, corners, crop: int):
         """The prior's latent of whole images of `size` (H, W) pixels as the UNet lays it over its stem, of the squares alone.
 
         Cutting the latent itself would stretch it: the release aligns its outermost cells with the image's edges.
         """
+        if latent_c is None:
+            return None
         place = AUTOENCODER_FACTOR * self.unet.patch_size  # pixels per position of the stem
         return cut_squares(resize(latent_c, [side // place for side in size]), corners // place, crop // place)
 
@@ -105,8 +126,9 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
         shape = (self.unet.c_in, *decoder_grid(height, width))
         captions = encode_captions(self.frozen, captions)
-        conditions = decoder_conditions(captions.pooled, latent_c)
-        unconditional = decoder_unconditional(captions, latent_c)
+        pixels = self.small_image(latent_c, shape[1:])
+        conditions = decoder_conditions(captions.pooled, latent_c, pixels)
+        unconditional = decoder_unconditional(captions, latent_c, pixels)
         with self.evaluating():
             return run_sampling(self.denoiser, conditions, unconditional, shape, seeds, "Stage B", settings, progress)
 

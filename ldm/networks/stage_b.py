@@ -36,10 +36,11 @@ class StageB(CascadeUNet):
         self_attn=True,
         t_conds=("sca",),  # extra timestep-like conditions
         prediction_type="epsilon",  # or "v_prediction"
+        sees_preview=False,  # its `pixels` are the preview of the prior's latent, see `ModelB.small_image`; the release's: not
     ):
         levels = build_levels(c_hidden, nhead, blocks, block_repeat, level_config, dropout, self_attn)
         super().__init__(levels, c_in, c_out, c_r, patch_size, c_cond, kernel_size, t_conds, prediction_type)
-        self.c_clip_seq, self.c_pixels = c_clip_seq, c_pixels
+        self.c_clip_seq, self.c_pixels, self.sees_preview = c_clip_seq, c_pixels, sees_preview
         self.effnet_mapper = _stem_mapper(c_effnet, levels[0].channels)
         self.pixels_mapper = _stem_mapper(c_pixels, levels[0].channels)
         self.clip_mapper = linear(c_clip, c_cond * c_clip_seq, nn.initializer.Normal(std=0.02))

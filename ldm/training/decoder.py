@@ -113,6 +113,11 @@ def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, ar
     images, dataset, model, collate = (_from_cache if model_args.feature_cache else _from_images)(model_args, data_args)
     networks = {"unet": NetworkEntry("stage_b", model.unet_config)}
     if model_args.train_encoder:
+        if model.unet.sees_preview:
+            raise ValueError(
+                f"--train_encoder: the decoder of {model.unet_path} is shown the previewer's picture of the latent, and a "
+                "changed encoder needs another previewer: train both by scripts/train_previewer.py --train_encoder True first."
+            )
         networks["effnet"] = NetworkEntry("effnet", model.train_encoder())
     draw = DecoderDraws(
         c_latent=model.unet.c_in,
@@ -158,8 +163,8 @@ def _pictures(model: ModelB, dataset, model_args: DecoderArguments) -> Pictures:
             latent_c = model.encoder.encode(small)
             return model.log_image(latent_c, captions, side, side, seed=0, steps=steps, progress=False)[0]
 
-    files = [model.unet_path, model.frozen.release.file("effnet")]
-    base = [weights_stamp(path) for path in files]
+    around = ["effnet", *(["previewer"] if model.unet.sees_preview else [])]
+    base = [weights_stamp(path) for path in [model.unet_path, *map(model.frozen.release.file, around)]]
     return Pictures(
         title=f"What the decoder makes of images' encodings in {steps} steps",
         rows=captions,

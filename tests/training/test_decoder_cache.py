@@ -24,8 +24,18 @@ class Loss:
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
+    return write_all(tmp_path_factory.mktemp("decoder"))
+
+
+@pytest.fixture(scope="module")
+def previewing(tmp_path_factory):
+    """`place` of a decoder that is shown the preview of the latent."""
+    return write_all(tmp_path_factory.mktemp("previewing"), sees_preview=True)
+
+
+def write_all(folder, **stage_b):
     """Scenes, a release, and the scenes' features at three quarters of the size."""
-    place = write_scenes_and_release(tmp_path_factory.mktemp("decoder"))
+    place = write_scenes_and_release(folder, stage_b)
     frozen, _ = open_release(place / "release", "float32")
     stage = DecoderFeatures(0.75, "area")
     recipe = {**features_recipe(frozen, SIZE, stage=stage), "dtype": "float32"}
@@ -43,7 +53,9 @@ def groups(place, output, flags=""):
 
 # Stage A sees nothing beyond the edges of a square, but does where the square is cut from the whole image's latent
 @pytest.mark.parametrize("squares, tolerance", [("", 1e-6), ("--random_crop 128", 1e-2)])
-def test_the_losses_of_one_batch_agree(place, squares, tolerance):
+@pytest.mark.parametrize("kind", ["place", "previewing"])
+def test_the_losses_of_one_batch_agree(request, kind, squares, tolerance):
+    place = request.getfixturevalue(kind)
     plain = build_trainer(decoder.build_task, *groups(place, "a", squares))
     cached = build_trainer(decoder.build_task, *groups(place, "b", f"{squares} --feature_cache {place / 'cache'}"))
     losses = []

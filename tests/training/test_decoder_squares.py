@@ -11,9 +11,19 @@ from ldm.model_b import ModelB
 SIDE, CELLS = 128, 6  # of the squares in pixels; of the latents of whole images, of twice that side
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return write_scenes_and_release(tmp_path_factory.mktemp("squares"))
+@pytest.fixture(scope="module", params=[False, True], ids=["latent", "preview"])
+def folder(tmp_path_factory, request):
+    return write_scenes_and_release(tmp_path_factory.mktemp("squares"), stage_b={"sees_preview": request.param})
+
+
+def parts(model, condition):
+    """What lies over the two squares of a condition laid over the decoder's stem."""
+    place = 4 * model.unet.patch_size
+    over = paddle.nn.functional.interpolate(condition, size=[256 // place] * 2, mode="bilinear", align_corners=True)
+    end = SIDE // place
+    return paddle.stack(
+        [over[0, :, :end, 128 // place :], over[1, :, 40 // place : 40 // place + end, 8 // place : 8 // place + end]]
+    )
 
 
 def test_the_loss_is_that_of_the_squares_with_their_part_of_the_latent(folder):
@@ -28,14 +38,9 @@ def test_the_loss_is_that_of_the_squares_with_their_part_of_the_latent(folder):
     losses = model.objective.per_sample
 
     latent_c = model.encoder.encode(paddle.nn.functional.interpolate(images, size=[192, 192], mode="nearest"))
-    place = 4 * model.unet.patch_size
-    over = paddle.nn.functional.interpolate(latent_c, size=[256 // place] * 2, mode="bilinear", align_corners=True)
-    end = SIDE // place
-    parts = paddle.stack(
-        [over[0, :, :end, 128 // place :], over[1, :, 40 // place : 40 // place + end, 8 // place : 8 // place + end]]
-    )
+    pixels = parts(model, 2 * model.frozen.previewer(latent_c) - 1) if model.unet.sees_preview else None
     squares = paddle.stack([images[0, :, :SIDE, SIDE:], images[1, :, 40 : 40 + SIDE, 8 : 8 + SIDE]])
-    conditions = decoder_conditions(model.frozen.text(ids, mask)[1], parts)
+    conditions = decoder_conditions(model.frozen.text(ids, mask)[1], parts(model, latent_c), pixels)
     expected = model.training_loss(model.encode(squares), conditions, t, epsilon).per_sample
     assert distance(losses, expected) < 1e-6
     assert float(losses.std()) > 0
