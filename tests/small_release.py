@@ -40,7 +40,10 @@ def write_scenes_and_release(folder, stage_b=(), **stage_c):
     """`folder` with scenes/ and release/ in it; `stage_b`, `stage_c`: constructor arguments that differ, of decoder, prior."""
     write_scenes(folder / "scenes", SceneSettings(12, 128), 1, iter)
     captions = [path.read_text() for path in (folder / "scenes").rglob("*.txt")]
-    changed = {"stage_b": {**ARCHITECTURE["stage_b"], **dict(stage_b)}, "stage_c": {**ARCHITECTURE["stage_c"], **stage_c}}
+    changed = {
+        "stage_b": {**ARCHITECTURE["stage_b"], **dict(stage_b)},
+        "stage_c": {**ARCHITECTURE["stage_c"], **stage_c},
+    }
     architecture = {**ARCHITECTURE, **changed}
     write_untrained_release(folder / "release", architecture, captions, images())
     return folder

@@ -36,8 +36,8 @@ def seen_by(model, run):
     """The conditions of the UNet in each of its calls during `run`."""
     calls, forward = [], model.unet.forward
     model.unet.forward = lambda x, r, **conditions: calls.append(conditions) or forward(x, r, **conditions)
-    model.unet.prepare = lambda size, **conditions: calls.append(conditions) or type(model.unet).prepare(
-        model.unet, size, **conditions
+    model.unet.prepare = lambda size, **conditions: (
+        calls.append(conditions) or type(model.unet).prepare(model.unet, size, **conditions)
     )
     run()
     return calls
