@@ -113,6 +113,38 @@ class DataArguments:
 
 
 @dataclass
+class SquaresDataArguments(DataArguments):
+    """DataArguments of a trainer that may train on squares cut from its images."""
+
+    smallest_crop: ClassVar[int] = 64
+    crop_multiple: ClassVar[int] = 8
+
+    random_crop: int = field(
+        default=0,
+        metadata={
+            "help": "train on squares of so many pixels cut from the images at random; 0: on the whole images. A decoder's "
+            "semantic encoder sees them whole"
+        },
+    )
+
+    def check_squares(self):
+        """ValueError unless --random_crop suits the network and the resolution, which has been checked before."""
+        crop = self.random_crop
+        if crop and (crop % self.crop_multiple or not self.smallest_crop <= crop <= self.resolution):
+            raise ValueError(
+                f"--random_crop {crop}: must be a multiple of {self.crop_multiple} from {self.smallest_crop} to --resolution "
+                f"{self.resolution}."
+            )
+
+    def check_views(self):
+        super().check_views()
+        if self.random_crop and self.aspect_buckets:
+            raise ValueError(
+                "--random_crop cuts squares, --aspect_buckets keeps the images' shapes: leave one of them out."
+            )
+
+
+@dataclass
 class CascadeTrainingArguments(TrainingArguments):
     """PaddleNLP's arguments, refused where a value could not take effect."""
 

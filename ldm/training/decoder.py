@@ -12,7 +12,7 @@ from ldm.model_b import ModelB
 from ldm.model_b_cached import CachedModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
-from ldm.training.arguments import DataArguments, check_at_least_one, check_shares
+from ldm.training.arguments import SquaresDataArguments, check_at_least_one, check_shares
 from ldm.training.cached import training_from_cache
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
@@ -74,7 +74,7 @@ class DecoderArguments:
 
 
 @dataclass
-class DecoderDataArguments(DataArguments):
+class DecoderDataArguments(SquaresDataArguments):
     """DataArguments of the decoder."""
 
     default_resolution: ClassVar[int] = 1024
@@ -82,27 +82,10 @@ class DecoderDataArguments(DataArguments):
     resolution: Optional[int] = field(
         default=None, metadata={"help": "side of the training images in pixels: the output size; default: 1024"}
     )
-    random_crop: int = field(
-        default=0,
-        metadata={
-            "help": "train on squares of so many pixels cut from them at random, while the semantic encoder sees the whole; "
-            "0: on the whole images"
-        },
-    )
 
     def __post_init__(self):
         self.check_resolution(8, MINIMUM)
-        if self.random_crop and (self.random_crop % 8 or not 64 <= self.random_crop <= self.resolution):
-            raise ValueError(
-                f"--random_crop {self.random_crop}: must be a multiple of 8 from 64 to --resolution {self.resolution}."
-            )
-
-    def check_views(self):
-        super().check_views()
-        if self.random_crop and self.aspect_buckets:
-            raise ValueError(
-                "--random_crop cuts squares, --aspect_buckets keeps the images' shapes: leave one of them out."
-            )
+        self.check_squares()
 
 
 GROUPS = (DecoderArguments, DecoderDataArguments)

@@ -8,7 +8,7 @@ from ldm.generation import to_uint8
 from ldm.model_previewer import ModelPreviewer
 from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating
-from ldm.training.arguments import DataArguments
+from ldm.training.arguments import SquaresDataArguments
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.draws import LatentNoiseDraws, Squares
@@ -38,35 +38,19 @@ class PreviewerArguments:
 
 
 @dataclass
-class PreviewerDataArguments(DataArguments):
+class PreviewerDataArguments(SquaresDataArguments):
     """DataArguments of the previewer."""
 
     default_resolution: ClassVar[int] = 768
+    crop_multiple: ClassVar[int] = TRAINING_FACTOR
 
     resolution: Optional[int] = field(
         default=None, metadata={"help": "training crop in pixels, as for the prior; default: 768"}
     )
 
-    random_crop: int = field(
-        default=0,
-        metadata={"help": "train on squares of so many pixels cut from the images at random; 0: on the whole images"},
-    )
-
     def __post_init__(self):
         self.check_resolution(TRAINING_FACTOR, 2 * TRAINING_FACTOR)
-        crop = self.random_crop
-        if crop and (crop % TRAINING_FACTOR or not 2 * TRAINING_FACTOR <= crop <= self.resolution):
-            raise ValueError(
-                f"--random_crop {crop}: must be a multiple of {TRAINING_FACTOR} from {2 * TRAINING_FACTOR} to --resolution "
-                f"{self.resolution}."
-            )
-
-    def check_views(self):
-        super().check_views()
-        if self.random_crop and self.aspect_buckets:
-            raise ValueError(
-                "--random_crop cuts squares, --aspect_buckets keeps the images' shapes: leave one of them out."
-            )
+        self.check_squares()
 
     def pixels_of_output(self, output_size):
         return training_size_of_output(output_size)
