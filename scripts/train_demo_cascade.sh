@@ -110,11 +110,11 @@ train_encoder() {
 }
 
 stage_encoder() {
-    train_encoder encoder 32 --random_crop 96 --max_steps 4000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
+    train_encoder encoder 32 --random_crop 96 --max_steps 8000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
 }
 
 stage_encoder_whole() {
-    train_encoder encoder_whole 16 --max_steps 800 --learning_rate 3e-4 --warmup_steps 20 --ema_decay 0.99 --seed 4
+    train_encoder encoder_whole 16 --max_steps 500 --learning_rate 3e-4 --warmup_steps 20 --ema_decay 0.99 --seed 4
 }
 
 # The encoder is finished: its latents get the scale that diffusion expects, and the previewer learns them anew
