@@ -152,7 +152,7 @@ train_decoder() {
 }
 
 stage_stage_b() {
-    train_decoder stage_b 32 --random_crop 64 --max_steps 5000 --learning_rate 2e-3
+    train_decoder stage_b 32 --random_crop 64 --max_steps 6000 --learning_rate 2e-3
 }
 
 # Whole pictures at the end: the response norm sees an image's statistics, and edges are edges
@@ -183,7 +183,7 @@ stage_stage_c_plain() (
 )
 
 stage_stage_c() {
-    train_prior stage_c 64 --max_steps 5000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
+    train_prior stage_c 64 --max_steps 14000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
 }
 
 # Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that
