@@ -183,7 +183,7 @@ stage_stage_c_plain() (
 )
 
 stage_stage_c() {
-    train_prior stage_c 64 --max_steps 14000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
+    train_prior stage_c 64 --max_steps 9000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
 }
 
 # Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that
