@@ -100,11 +100,9 @@ def training_latents(encoder, images, dropped, noise, resample: str = "nearest")
     return noised_latents(small_latents(encoder, images, noise.shape[2:], resample), dropped, noise)
 
 
-def without(conditions, dropped):
-    """A condition (B, ...) or None, zero where `dropped` (B,) bool is true."""
-    if conditions is None:
-        return None
-    return paddle.where(dropped.reshape([-1, *[1] * (conditions.ndim - 1)]), paddle.zeros_like(conditions), conditions)
+def without(condition, dropped):
+    """A condition (B, C, h, w), zero where `dropped` (B,) bool is true."""
+    return paddle.where(dropped.reshape([-1, 1, 1, 1]), paddle.zeros_like(condition), condition)
 
 
 def small_latents(encoder, images, cells, resample: str):

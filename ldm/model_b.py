@@ -94,25 +94,33 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
             _, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
             latent_c = training_latents(self.encoder, images, encoder_dropped, encoder_noise, self.encoder_resample)
-            pixels = self.small_image(latent_c, [side // AUTOENCODER_FACTOR for side in images.shape[2:]])
+        crop = AUTOENCODER_FACTOR * epsilon.shape[2]
+        conditions = self.training_conditions(pooled, latent_c, encoder_dropped, images.shape[2:], corners, crop)
+        if corners is not None:
+            images = cut_squares(images, corners, crop)
+        return self.training_loss(self.encode(images), conditions, t, epsilon).loss
+
+    def training_conditions(self, pooled, latent_c, encoder_dropped, size, corners, crop: int) -> dict:
+        """Stage B's conditions for images of `size` (H, W) pixels, or their squares of `crop` pixels at `corners`.
+
+        pooled (B, 1, c); latent_c (B, 16, h, w) of whole images, zero where `encoder_dropped` (B,), which leaves out its
+        preview as well.
+        """
+        pixels = self.small_image(latent_c, [side // AUTOENCODER_FACTOR for side in size])
+        if pixels is not None:
             pixels = without(pixels, encoder_dropped)
         if corners is not None:
-            crop = AUTOENCODER_FACTOR * epsilon.shape[2]
-            latent_c = self.cut_condition(latent_c, images.shape[2:], corners, crop)
-            pixels = self.cut_condition(pixels, images.shape[2:], corners, crop)
-            images = cut_squares(images, corners, crop)
-        latents = self.encode(images)
-        return self.training_loss(latents, decoder_conditions(pooled, latent_c, pixels), t, epsilon).loss
+            latent_c = self.cut_condition(latent_c, size, corners, crop)
+            pixels = None if pixels is None else self.cut_condition(pixels, size, corners, crop)
+        return decoder_conditions(pooled, latent_c, pixels)
 
-    def cut_condition(self, latent_c, size, corners, crop: int):
-        """The prior's latent of whole images of `size` (H, W) pixels as the UNet lays it over its stem, of the squares alone.
+    def cut_condition(self, condition, size, corners, crop: int):
+        """The latent or preview of whole images of `size` (H, W) pixels as the UNet lays it over its stem, of the squares alone.
 
-        Cutting the latent itself would stretch it: the release aligns its outermost cells with the image's edges.
+        Cutting a latent itself would stretch it: the release aligns its outermost cells with the image's edges.
         """
-        if latent_c is None:
-            return None
         place = AUTOENCODER_FACTOR * self.unet.patch_size  # pixels per position of the stem
-        return cut_squares(resize(latent_c, [side // place for side in size]), corners // place, crop // place)
+        return cut_squares(resize(condition, [side // place for side in size]), corners // place, crop // place)
 
     def sample(
         self, latent_c, captions, height, width, cfg=1.1, seeds=(0,), steps=10, sampler="ddpm", shift=1.0, progress=True

@@ -2,7 +2,7 @@
 
 import paddle
 
-from ldm.conditions import decoder_conditions, noised_latents, without
+from ldm.conditions import noised_latents
 from ldm.model_b import ModelB
 from ldm.sizes import AUTOENCODER_FACTOR
 from ldm.squares import cut_squares
@@ -37,12 +37,9 @@ class CachedModelB(ModelB):
         """
         pooled = paddle.where(caption_dropped.reshape([-1, 1, 1]), self.empty, pooled)
         latents = noised_latents(latents, encoder_dropped, encoder_noise)
-        pixels = without(self.small_image(latents, decoder_latents.shape[2:]), encoder_dropped)
+        size = [AUTOENCODER_FACTOR * side for side in decoder_latents.shape[2:]]
+        crop = AUTOENCODER_FACTOR * epsilon.shape[2]
+        conditions = self.training_conditions(pooled, latents, encoder_dropped, size, corners, crop)
         if corners is not None:
-            size = [AUTOENCODER_FACTOR * side for side in decoder_latents.shape[2:]]
-            latents, pixels = (
-                self.cut_condition(condition, size, corners, AUTOENCODER_FACTOR * epsilon.shape[2])
-                for condition in (latents, pixels)
-            )
             decoder_latents = cut_squares(decoder_latents, corners // AUTOENCODER_FACTOR, epsilon.shape[2])
-        return self.training_loss(decoder_latents, decoder_conditions(pooled, latents, pixels), t, epsilon).loss
+        return self.training_loss(decoder_latents, conditions, t, epsilon).loss

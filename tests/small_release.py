@@ -47,3 +47,10 @@ def write_scenes_and_release(folder, stage_b=(), **stage_c):
     architecture = {**ARCHITECTURE, **changed}
     write_untrained_release(folder / "release", architecture, captions, images())
     return folder
+
+
+def stir(network):
+    """Move every parameter a little, the same way each time: the head of an untrained network is zero, and hides the rest."""
+    paddle.seed(0)
+    for parameter in network.parameters():
+        parameter.set_value(parameter + paddle.randn(parameter.shape) * 0.05)
