@@ -1,12 +1,27 @@
-"""A network of a released size filled by rule, one tensor at a time."""
+"""What our workers start with: Paddle prepared, and networks of released sizes filled by rule, one tensor at a time."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 OTHER_SIZES = {
     "100M": dict(c_cond=704, c_hidden=(704, 704), nhead=(11, 11), blocks=((2, 6), (6, 2)))  # a prior to be trained
 }
 
 
+def start_paddle() -> str:
+    """Prepare the process and import Paddle; who this is."""
+    from ldm.runtime import prepare
+
+    prepare()
+    import paddle
+
+    return f"ours, paddle {paddle.__version__}"
+
+
 def filled_network(kind: str, version=None):
-    """`kind` "stage_c", "stage_b" or "stage_a", in evaluation mode; `ldm.runtime.prepare()` was called before."""
+    """`kind` "stage_c", "stage_b" or "stage_a", in evaluation mode; after `start_paddle()`."""
     from ldm.networks.variants import variant_config
     from ldm.release import build_unfilled
     from ldm.weights.convert import fill

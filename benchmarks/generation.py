@@ -25,11 +25,11 @@ def projected(args) -> dict:
     from cases import CASES, write_inputs
     from workers import compare
 
-    way = "compiled" if args.compile else "prepared"
+    ours = "compiled" if args.compile else "prepared"
     parts = {
         "text": (1, "plain"),
-        "prior": (PRIOR_STEPS, way),
-        "decoder": (DECODER_STEPS, way),
+        "prior": (PRIOR_STEPS, ours),
+        "decoder": (DECODER_STEPS, ours),
         "stage_a": (1, "plain"),
     }
     totals = {"ours": 0.0, "peer": 0.0}

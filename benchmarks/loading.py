@@ -11,7 +11,6 @@ the file's bytes into one buffer; "load" builds the network in float32; "step" l
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -40,6 +39,7 @@ def load(path, kind: str, with_step: bool) -> dict:
     prepare()
     import paddle
     from cases import CASES, write_inputs
+    from memory import peak, resident
 
     from ldm.release import load_network
     from ldm.weights.files import TensorFile
@@ -61,15 +61,6 @@ def load(path, kind: str, with_step: bool) -> dict:
             network.bound(x.shape[2:], **given)(x, r).numpy()
         result |= {"seconds": perf_counter() - start, "peak": peak() - before}
     return result
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-
-def peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def forget(path):

@@ -4,18 +4,13 @@ python benchmarks/ours_stage_a.py INPUTS plain [CACHE]
 """
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from filled import filled_network, start_paddle
+from worker import serve
+
 inputs_path, *_ = sys.argv[1:]
-real_stdout, sys.stdout = sys.stdout, sys.stderr  # whatever imports print must not reach the protocol
-
-from ldm.runtime import prepare  # noqa: E402
-
-prepare()
+name = start_paddle()
 import paddle  # noqa: E402
-from filled import filled_network  # noqa: E402
-from worker import serve  # noqa: E402
 
 from ldm.weights.files import TensorFile  # noqa: E402
 
@@ -29,5 +24,4 @@ def decode():
     return network.decode(latent)
 
 
-sys.stdout = real_stdout
-serve(decode, lambda image: image.numpy(), name=f"ours, paddle {paddle.__version__}")
+serve(decode, lambda image: image.numpy(), name=name)

@@ -4,18 +4,13 @@ python benchmarks/ours_step.py stage_c|stage_b VERSION INPUTS plain|prepared|com
 """
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from filled import filled_network, start_paddle
+from worker import serve
+
 kind, version, inputs_path, way, *cache = sys.argv[1:]
-real_stdout, sys.stdout = sys.stdout, sys.stderr  # whatever imports print must not reach the protocol
-
-from ldm.runtime import prepare  # noqa: E402
-
-prepare()
+name = start_paddle()
 import paddle  # noqa: E402
-from filled import filled_network  # noqa: E402
-from worker import serve  # noqa: E402
 
 from ldm.compiled import CompiledUNet  # noqa: E402
 from ldm.weights.files import TensorFile  # noqa: E402
@@ -42,5 +37,4 @@ def step():
     return bound(x, r)
 
 
-sys.stdout = real_stdout
-serve(step, lambda output: output.numpy(), name=f"ours {way}, paddle {paddle.__version__}")
+serve(step, lambda output: output.numpy(), name=f"{name}, {way}")

@@ -6,18 +6,14 @@ python benchmarks/ours_text.py INPUTS plain CACHE
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from filled import start_paddle
+from worker import serve
+
 inputs_path, _, cache = sys.argv[1:]
-real_stdout, sys.stdout = sys.stdout, sys.stderr  # whatever imports print must not reach the protocol
-
-from ldm.runtime import prepare  # noqa: E402
-
-prepare()
+name = start_paddle()
 import numpy as np  # noqa: E402
-import paddle  # noqa: E402
 from full_release import BIG_G  # noqa: E402
 from safetensors.numpy import load_file  # noqa: E402
-from worker import serve  # noqa: E402
 
 from ldm.clip import TextEncoder  # noqa: E402
 from ldm.rule_clip import write_text_encoder, write_tokenizer  # noqa: E402
@@ -39,5 +35,4 @@ def arrays(output) -> dict:
     return {"text": output[0].numpy(), "pooled": output[1].numpy()}
 
 
-sys.stdout = real_stdout
-serve(encode, arrays, name=f"ours, paddle {paddle.__version__}")
+serve(encode, arrays, name=name)

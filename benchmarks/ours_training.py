@@ -6,19 +6,14 @@ Gives the first step's loss and some of its gradients, to be compared.
 """
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from filled import filled_network, start_paddle
+from worker import serve
+
 version, inputs_path, *_ = sys.argv[1:]
-real_stdout, sys.stdout = sys.stdout, sys.stderr  # whatever imports print must not reach the protocol
-
-from ldm.runtime import prepare  # noqa: E402
-
-prepare()
+name = start_paddle()
 import paddle  # noqa: E402
 from cases import WATCHED  # noqa: E402
-from filled import filled_network  # noqa: E402
-from worker import serve  # noqa: E402
 
 from ldm.weights.files import TensorFile  # noqa: E402
 
@@ -41,9 +36,8 @@ def step():
     return watched
 
 
-sys.stdout = real_stdout
 serve(
     step,
     lambda watched: {key: value.numpy() for key, value in watched.items()},
-    name=f"ours, paddle {paddle.__version__}",
+    name=name,
 )

@@ -13,7 +13,6 @@ import argparse
 import gc
 import json
 import math
-import resource
 import subprocess
 import sys
 import tempfile
@@ -103,14 +102,15 @@ def measure(args) -> dict:
     """Train for a few steps; bytes forecast and measured, seconds per step. A tiny prior is trained first: what the
     libraries take, whatever the size, is then taken, and not counted."""
     prepare()
+    from memory import peak, resident
+
     from ldm.training.memory_now import on_cpu
 
     train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
     gc.collect()
     baseline = resident()
     result = train(args)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {**result, "process": peak - baseline if on_cpu() else None, "baseline": baseline}
+    return {**result, "process": peak() - baseline if on_cpu() else None, "baseline": baseline}
 
 
 def train(args) -> dict:
@@ -152,11 +152,6 @@ def train(args) -> dict:
             "tensors": peak_allocated(),
             "seconds": seconds,
         }
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def line(name: str, result: dict) -> str:

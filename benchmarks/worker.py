@@ -4,12 +4,15 @@
 """
 
 import json
-import resource
 import sys
 import time
 
 import numpy as np
+from memory import peak
 from safetensors.numpy import save_file
+
+# Import this module first: whatever others print must not reach the protocol
+protocol, sys.stdout = sys.stdout, sys.stderr
 
 
 def serve(call, to_numpy, name: str):
@@ -23,7 +26,7 @@ def serve(call, to_numpy, name: str):
             start = time.perf_counter()
             output = call()
             seconds = time.perf_counter() - start
-            answer(seconds=seconds, peak_gib=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+            answer(seconds=seconds, peak_gib=peak() / 2**30)
         elif command == "output":
             arrays = to_numpy(output)
             arrays = arrays if isinstance(arrays, dict) else {"output": arrays}
@@ -32,4 +35,4 @@ def serve(call, to_numpy, name: str):
 
 
 def answer(**content):
-    print(json.dumps(content), flush=True)
+    print(json.dumps(content), file=protocol, flush=True)
