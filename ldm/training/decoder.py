@@ -17,12 +17,13 @@ from ldm.training.cached import training_from_cache
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.draws import DecoderDraws, Squares
+from ldm.training.parts import PartsArguments, choose_trained
 from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
 
 
 @dataclass
-class DecoderArguments:
+class DecoderArguments(PartsArguments):
     """Which decoder is trained and what it sees."""
 
     weights_path: str = field(default=config.WEIGHTS_PATH, metadata={"help": "release folder, official or converted"})
@@ -94,6 +95,7 @@ GROUPS = (DecoderArguments, DecoderDataArguments)
 def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, args) -> Task:
     """Model and data put together. ValueError and OSError for anything wrong with the inputs."""
     images, dataset, model, collate = (_from_cache if model_args.feature_cache else _from_images)(model_args, data_args)
+    choose_trained(model.unet, model_args.train_only, model_args.freeze)
     networks = {"unet": NetworkEntry("stage_b", model.unet_config)}
     if model_args.train_encoder:
         if model.unet.sees_preview:

@@ -7,9 +7,9 @@ from typing import Optional
 from ldm.learned_tokens import parse_spec
 from ldm.model_c import ModelC
 from ldm.networks.lora import DEFAULT_FILTERS
-from ldm.patterns import select
 from ldm.training.arguments import check_at_least_one
 from ldm.training.lora import KIND, lora_entry
+from ldm.training.parts import PartsArguments, choose_trained
 from ldm.training.task import NetworkEntry
 
 METHODS = ("full", "lora", "tokens")
@@ -17,7 +17,7 @@ LORA_DEFAULTS = {"lora_rank": 4, "lora_alpha": 1.0, "lora_dropout": 0.0, "lora_f
 
 
 @dataclass
-class MethodArguments:
+class MethodArguments(PartsArguments):
     """What is trained, by which method."""
 
     method: str = field(default="full", metadata={"help": "full: the prior; lora: a LoRA on it; tokens: tokens alone"})
@@ -32,10 +32,6 @@ class MethodArguments:
         default=None,
         metadata={"help": "layers by pieces of their names, or with * ? [ ]; default: .attn, the release's"},
     )
-    train_only: Optional[list[str]] = field(
-        default=None, metadata={"help": "train only parameters of these names (pieces, or with * ? [ ])"}
-    )
-    freeze: Optional[list[str]] = field(default=None, metadata={"help": "leave parameters of these names as they are"})
     learn_tokens: Optional[list[str]] = field(
         default=None,
         metadata={
@@ -86,20 +82,6 @@ def apply_method(model: ModelC, arguments: MethodArguments, seed: int, notes: di
         networks[KIND] = lora_entry(model, tokens, notes)
     print(_share(model))
     return networks
-
-
-def choose_trained(network, only=None, freeze=None):
-    """Freeze the parameters that none of the patterns `only` match and those that any of `freeze` does.
-
-    ValueError for a pattern that matches nothing, and if nothing would be left to train.
-    """
-    parameters = dict(network.named_parameters())
-    trained = set(select(parameters, only, "--train_only") if only else parameters)
-    trained -= set(select(parameters, freeze, "--freeze") if freeze else ())
-    if not trained:
-        raise ValueError("--train_only and --freeze leave nothing to train: choose narrower patterns for --freeze.")
-    for name, parameter in parameters.items():
-        parameter.stop_gradient = name not in trained
 
 
 def _share(model: ModelC) -> str:

@@ -89,6 +89,18 @@ def test_a_run_needs_no_encoder(place):
     assert not {"text", "image", "effnet", "stage_a"} & set(trainer.task.model.frozen.__dict__)
 
 
+def test_parts_of_the_decoder_stay_as_they_are(place):
+    flags = f"--max_steps 2 --image_logging_steps 0 --feature_cache {place / 'cache'} --freeze depthwise clf --learning_rate 1e-2"
+    trainer = build_trainer(decoder.build_task, *groups(place, "frozen", flags))
+    before = {key: value.clone() for key, value in trainer.task.model.unet.state_dict().items()}
+    trainer.train()
+    changed = {
+        key for key, value in trainer.task.model.unet.state_dict().items() if not bool((value == before[key]).all())
+    }
+    frozen = {key for key in before if "depthwise" in key or "clf" in key}
+    assert frozen and changed and not changed & frozen
+
+
 def test_pictures_are_drawn_of_the_images_themselves(place):
     flags = f"--max_steps 1 --preflight False --image_logging_steps 1 --num_inference_steps 1 --feature_cache {place / 'cache'}"
     train(decoder.build_task, *groups(place, "looks", flags))
