@@ -10,7 +10,7 @@ cd "$(dirname "$0")"
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
 
 if [ -z "${WEIGHTS:-}" ] && [ ! -d models ] && [ -f assets/demo/README.md ]; then
-    case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=256}" ;; esac
+    case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=384}" ;; esac
     : "${DATASET:=assets/houses}" "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
 fi
 
