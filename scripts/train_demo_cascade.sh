@@ -14,7 +14,8 @@ DATA="$WORK/train"
 DATA_B="$WORK/train_b"
 PLAIN="$WORK/train_plain"
 LARGE="$WORK/train_large"
-STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c features_large stage_c_large evaluation houses}"
+PLAIN_LARGE="$WORK/train_plain_large"
+STAGES="${*:-data init stage_a stage_a_fine clip_plain clip data_large encoder encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c evaluation houses}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
@@ -98,39 +99,51 @@ stage_clip() {
     train_clip clip --max_steps 1500 --per_device_train_batch_size 64 --learning_rate 7e-4 --warmup_steps 50 --seed 2
 }
 
+# The same scenes at the size that is generated, for everything around the prior's latent. A small object covers no more
+# than a cell and a quarter of the latent of a 256-px picture, and a third of them lose their shape in it.
+stage_data_large() {
+    python scripts/make_scene_dataset.py --output "$LARGE" --count 40000 --size 384 --seed 0 --workers 2 --plain_share 0.25
+    python scripts/make_scene_dataset.py --output "$PLAIN_LARGE" --count 12000 --size 384 --seed 2 --workers 2 --plain_share 1
+}
+
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
-# The encoder sees 3/4 of what is generated, as in the release; it is trained at 192 px. Everything else depends on what it
-# keeps: shapes that are blurred here stay blurred. Squares of half the side show it four times as many pictures at
-# the same cost (18.5 instead of 15.4 dB after two minutes); at the end it sees them whole.
+# The encoder sees 3/4 of what is generated, as in the release. Everything else depends on what it keeps: shapes that are
+# blurred here stay blurred. Squares of a third of the side show it nine times as many pictures at the same cost; at the end
+# it sees them whole. The noise decides what a prior can learn: at 0.1, shapes were told by so little of the latent that an
+# error of 0.14 standard deviations hid them, and the prior never got as near.
 train_encoder() {
     encoder_name=$1 encoder_batch=$2
     shift 2
-    train_in_ranks scripts/train_previewer.py "$encoder_name" "$encoder_batch" --train_encoder True --resolution 192 --latent_noise 0.1 \
-        --max_grad_norm 0.2 --freeze_batch_norm True --image_logging_steps 500 --save_steps 250 "$@"
+    (
+        DATA="$LARGE"
+        train_in_ranks scripts/train_previewer.py "$encoder_name" "$encoder_batch" --train_encoder True --resolution 288 \
+            --latent_noise 0.3 --max_grad_norm 0.2 --freeze_batch_norm True --image_logging_steps 500 --save_steps 250 "$@"
+    )
     export_to_release "$encoder_name" --ema
 }
 
 stage_encoder() {
-    train_encoder encoder 32 --random_crop 96 --max_steps 8000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
+    train_encoder encoder 32 --random_crop 96 --max_steps 6000 --learning_rate 8e-4 --warmup_steps 100 --ema_decay 0.995
 }
 
 stage_encoder_whole() {
-    train_encoder encoder_whole 16 --max_steps 500 --learning_rate 3e-4 --warmup_steps 20 --ema_decay 0.99 --seed 4
+    train_encoder encoder_whole 8 --max_steps 400 --learning_rate 3e-4 --warmup_steps 20 --ema_decay 0.99 --seed 4
 }
 
 # The encoder is finished: its latents get the scale that diffusion expects, and the previewer learns them anew
-stage_previewer() {
-    python scripts/standardise_encoder.py --release "$RELEASE" --dataset_path "$DATA" --resolution 192
-    train_in_ranks scripts/train_previewer.py previewer 16 --resolution 192 --latent_noise 0.05 --max_steps 300 \
+stage_previewer() (
+    DATA="$LARGE"
+    python scripts/standardise_encoder.py --release "$RELEASE" --dataset_path "$DATA" --resolution 288
+    train_in_ranks scripts/train_previewer.py previewer 8 --resolution 288 --latent_noise 0.05 --max_steps 300 \
         --learning_rate 1e-3 --warmup_steps 20 --freeze_batch_norm True \
         --image_logging_steps 200 --save_steps 200 --seed 3
     export_to_release previewer
-}
+)
 
 # What the decoder is trained on, once for its own scenes: Stage A takes longer than the decoder's own step
 stage_features_b() {
-    python scripts/make_scene_dataset.py --output "$DATA_B" --count 8000 --size 256 --seed 1 --split train --workers 2
-    cache_in_ranks --stage decoder --dataset_path "$DATA_B" --resolution 256 --encoder_scale 0.75 --encoder_resample area \
+    python scripts/make_scene_dataset.py --output "$DATA_B" --count 6000 --size 384 --seed 1 --split train --workers 2
+    cache_in_ranks --stage decoder --dataset_path "$DATA_B" --resolution 384 --encoder_scale 0.75 --encoder_resample area \
         --feature_cache "$WORK/features_b"
 }
 
@@ -144,7 +157,7 @@ train_decoder() {
     shift 2
     (
         DATA="$DATA_B"
-        train_in_ranks scripts/train_stage_b.py "$decoder_name" "$decoder_batch" --resolution 256 --feature_cache "$WORK/features_b" \
+        train_in_ranks scripts/train_stage_b.py "$decoder_name" "$decoder_batch" --resolution 384 --feature_cache "$WORK/features_b" \
             --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area --encoder_noise 0.05 \
             --pyramid_noise False --loss_weight none --noise_shift 4 --warmup_steps 50 --ema_decay 0.998 \
             --image_logging_steps 1000 --save_steps 250 "$@"
@@ -158,46 +171,34 @@ stage_stage_b() {
 
 # Whole pictures at the end: the response norm sees an image's statistics, and edges are edges
 stage_stage_b_whole() {
-    train_decoder stage_b_whole 8 --max_steps 1000 --learning_rate 7e-4 --seed 4
+    train_decoder stage_b_whole 4 --max_steps 700 --learning_rate 7e-4 --seed 4
 }
 
 # Text, image embeddings and semantic latents of all pictures once, in half precision
 stage_features() {
-    for folder in "$DATA" "$PLAIN"; do
-        cache_in_ranks --dataset_path "$folder" --resolution 192 --feature_cache "$WORK/features"
+    for folder in "$LARGE" "$PLAIN_LARGE"; do
+        cache_in_ranks --dataset_path "$folder" --resolution 288 --feature_cache "$WORK/features"
     done
 }
 
 train_prior() {
     name=$1 prior_batch=$2
     shift 2
-    train_in_ranks train_stage_c_trainer.py "$name" "$prior_batch" --feature_cache "$WORK/features" --loss_weight none \
+    train_in_ranks train_stage_c_trainer.py "$name" "$prior_batch" --resolution 288 --feature_cache "$WORK/features" --loss_weight none \
         --caption_dropout 0.1 --ema_decay 0.998 --image_logging_steps 1000 --save_steps 250 "$@"
     export_to_release "$name" --version 1B --ema
 }
 
 # Where things are, from plain scenes and strong noise; then everything
 stage_stage_c_plain() (
-    DATA="$PLAIN"
-    train_prior stage_c_plain 32 --resolution 192 --max_steps 1000 --learning_rate 2e-3 --noise_shift 8 \
+    DATA="$PLAIN_LARGE"
+    train_prior stage_c_plain 32 --max_steps 1000 --learning_rate 2e-3 --noise_shift 8 \
         --lr_scheduler_type constant_with_warmup --warmup_steps 50
 )
 
-stage_stage_c() {
-    train_prior stage_c 64 --resolution 192 --max_steps 9000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
-}
-
-# The same scenes at one and a half times the size. A small object covers little more than a cell of the 192-px latent, and
-# a third of them lose their shape in it; of 288-px latents the same encoder, previewer and decoder show 95 % of the
-# shapes. The prior learns what words mean at half the cost first.
-stage_features_large() {
-    python scripts/make_scene_dataset.py --output "$LARGE" --count 40000 --size 384 --seed 0 --workers 2 --plain_share 0.25
-    cache_in_ranks --dataset_path "$LARGE" --resolution 288 --feature_cache "$WORK/features"
-}
-
-stage_stage_c_large() (
+stage_stage_c() (
     DATA="$LARGE"
-    train_prior stage_c_large 64 --resolution 288 --max_steps 3500 --learning_rate 1e-3 --warmup_steps 100 --noise_shift 3 --seed 5
+    train_prior stage_c 64 --max_steps 5000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
 )
 
 # Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that
