@@ -109,8 +109,7 @@ stage_data_large() {
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
 # The encoder sees 3/4 of what is generated, as in the release. Everything else depends on what it keeps: shapes that are
 # blurred here stay blurred. Squares of a third of the side show it nine times as many pictures at the same cost; at the end
-# it sees them whole. The noise decides what a prior can learn: at 0.1, shapes were told by so little of the latent that an
-# error of 0.14 standard deviations hid them, and the prior never got as near.
+# it sees them whole. The noise is what the latents have to stand: a prior never hits them exactly.
 train_encoder() {
     encoder_name=$1 encoder_batch=$2
     shift 2
