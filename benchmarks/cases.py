@@ -80,3 +80,11 @@ CASES = {
 
 def write_inputs(path, case: Case, batch: int, grid: int):
     save_file(case.inputs(np.random.default_rng(0), batch, grid), path)
+
+
+def read_inputs(path) -> dict:
+    """What `write_inputs` wrote, as Paddle tensors."""
+    from ldm.weights.files import TensorFile
+
+    with TensorFile(path) as file:
+        return {key: file.read(key) for key in file.keys()}

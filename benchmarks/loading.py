@@ -38,11 +38,10 @@ def load(path, kind: str, with_step: bool) -> dict:
 
     prepare()
     import paddle
-    from cases import CASES, write_inputs
+    from cases import CASES, read_inputs, write_inputs
     from memory import peak, resident
 
     from ldm.release import load_network
-    from ldm.weights.files import TensorFile
 
     paddle.zeros([1]).numpy()  # the libraries are there
     before = resident()
@@ -55,8 +54,7 @@ def load(path, kind: str, with_step: bool) -> dict:
         with tempfile.TemporaryDirectory() as folder, paddle.no_grad():
             inputs = Path(folder) / "inputs.safetensors"
             write_inputs(inputs, case, 1, case.grid)
-            with TensorFile(inputs) as file:
-                given = {key: file.read(key) for key in file.keys()}
+            given = read_inputs(inputs)
             x, r = given.pop("x"), given.pop("r")
             network.bound(x.shape[2:], **given)(x, r).numpy()
         result |= {"seconds": perf_counter() - start, "peak": peak() - before}

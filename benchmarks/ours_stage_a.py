@@ -5,6 +5,7 @@ python benchmarks/ours_stage_a.py INPUTS plain [CACHE]
 
 import sys
 
+from cases import read_inputs
 from filled import filled_network, start_paddle
 from worker import serve
 
@@ -12,11 +13,8 @@ inputs_path, *_ = sys.argv[1:]
 name = start_paddle()
 import paddle  # noqa: E402
 
-from ldm.weights.files import TensorFile  # noqa: E402
-
 network = filled_network("stage_a")
-with TensorFile(inputs_path) as file:
-    latent = file.read("latent")
+latent = read_inputs(inputs_path)["latent"]
 
 
 @paddle.no_grad()

@@ -5,6 +5,7 @@ python benchmarks/ours_step.py stage_c|stage_b VERSION INPUTS plain|prepared|com
 
 import sys
 
+from cases import read_inputs
 from filled import filled_network, start_paddle
 from worker import serve
 
@@ -13,11 +14,9 @@ name = start_paddle()
 import paddle  # noqa: E402
 
 from ldm.compiled import CompiledUNet  # noqa: E402
-from ldm.weights.files import TensorFile  # noqa: E402
 
 network = filled_network(kind, version)
-with TensorFile(inputs_path) as file:
-    inputs = {key: file.read(key) for key in file.keys()}
+inputs = read_inputs(inputs_path)
 x, r = inputs.pop("x"), inputs.pop("r")
 with paddle.no_grad():
     if way == "plain":

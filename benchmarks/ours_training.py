@@ -7,19 +7,16 @@ Gives the first step's loss and some of its gradients, to be compared.
 
 import sys
 
+from cases import WATCHED, read_inputs
 from filled import filled_network, start_paddle
 from worker import serve
 
 version, inputs_path, *_ = sys.argv[1:]
 name = start_paddle()
 import paddle  # noqa: E402
-from cases import WATCHED  # noqa: E402
-
-from ldm.weights.files import TensorFile  # noqa: E402
 
 network = filled_network("stage_c", version)
-with TensorFile(inputs_path) as file:
-    inputs = {key: file.read(key) for key in file.keys()}
+inputs = read_inputs(inputs_path)
 x, r, target = (inputs.pop(name) for name in ("x", "r", "target"))
 for parameter in network.parameters():
     parameter.stop_gradient = False

@@ -24,15 +24,15 @@ def ours(version: str, folder: Path, inputs: str) -> list[float]:
 
     prepare()
     import paddle
+    from cases import read_inputs
 
     from ldm.release import load_network
-    from ldm.weights.files import TensorFile
 
     marks = [time()]
     network = load_network(folder / f"ours_{version}.safetensors", "stage_c")
     marks.append(time())
-    with TensorFile(inputs) as file, paddle.no_grad():
-        given = {key: file.read(key) for key in file.keys()}
+    with paddle.no_grad():
+        given = read_inputs(inputs)
         x, r = given.pop("x"), given.pop("r")
         network.bound(x.shape[2:], **given)(x, r).numpy()
     return [*marks, time()]

@@ -13,9 +13,11 @@ RELEASE="$WORK/release"
 DATA="$WORK/train"
 DATA_B="$WORK/train_b"
 PLAIN="$WORK/train_plain"
-LARGE="$WORK/train_large"
-PLAIN_LARGE="$WORK/train_plain_large"
-STAGES="${*:-data init stage_a stage_a_fine clip_plain clip data_large encoder encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c evaluation houses}"
+# What is generated, and the three quarters of it that encoder and prior see. A small object covers no more than a cell and a
+# quarter of the latent of a 256-px picture, and a third of them lose their shape in it.
+SIZE=384
+SEEN=288
+STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c evaluation houses}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
@@ -54,8 +56,8 @@ export_to_release() {
 }
 
 stage_data() {
-    python scripts/make_scene_dataset.py --output "$DATA" --count 40000 --size 256 --seed 0 --workers 2 --plain_share 0.25
-    python scripts/make_scene_dataset.py --output "$PLAIN" --count 12000 --size 256 --seed 2 --workers 2 --plain_share 1
+    python scripts/make_scene_dataset.py --output "$DATA" --count 40000 --size $SIZE --seed 0 --workers 2 --plain_share 0.25
+    python scripts/make_scene_dataset.py --output "$PLAIN" --count 12000 --size $SIZE --seed 2 --workers 2 --plain_share 1
 }
 
 stage_init() {
@@ -99,13 +101,6 @@ stage_clip() {
     train_clip clip --max_steps 1500 --per_device_train_batch_size 64 --learning_rate 7e-4 --warmup_steps 50 --seed 2
 }
 
-# The same scenes at the size that is generated, for everything around the prior's latent. A small object covers no more
-# than a cell and a quarter of the latent of a 256-px picture, and a third of them lose their shape in it.
-stage_data_large() {
-    python scripts/make_scene_dataset.py --output "$LARGE" --count 40000 --size 384 --seed 0 --workers 2 --plain_share 0.25
-    python scripts/make_scene_dataset.py --output "$PLAIN_LARGE" --count 12000 --size 384 --seed 2 --workers 2 --plain_share 1
-}
-
 # The semantic encoder with the previewer: a plain autoencoder of small images gives latents a meaning within minutes.
 # The encoder sees 3/4 of what is generated, as in the release. Everything else depends on what it keeps: shapes that are
 # blurred here stay blurred. Squares of a third of the side show it nine times as many pictures at the same cost; at the end
@@ -113,11 +108,8 @@ stage_data_large() {
 train_encoder() {
     encoder_name=$1 encoder_batch=$2
     shift 2
-    (
-        DATA="$LARGE"
-        train_in_ranks scripts/train_previewer.py "$encoder_name" "$encoder_batch" --train_encoder True --resolution 288 \
-            --latent_noise 0.3 --max_grad_norm 0.2 --freeze_batch_norm True --image_logging_steps 500 --save_steps 250 "$@"
-    )
+    train_in_ranks scripts/train_previewer.py "$encoder_name" "$encoder_batch" --train_encoder True --resolution $SEEN \
+        --latent_noise 0.3 --max_grad_norm 0.2 --freeze_batch_norm True --image_logging_steps 500 --save_steps 250 "$@"
     export_to_release "$encoder_name" --ema
 }
 
@@ -130,19 +122,18 @@ stage_encoder_whole() {
 }
 
 # The encoder is finished: its latents get the scale that diffusion expects, and the previewer learns them anew
-stage_previewer() (
-    DATA="$LARGE"
-    python scripts/standardise_encoder.py --release "$RELEASE" --dataset_path "$DATA" --resolution 288
-    train_in_ranks scripts/train_previewer.py previewer 8 --resolution 288 --latent_noise 0.05 --max_steps 300 \
+stage_previewer() {
+    python scripts/standardise_encoder.py --release "$RELEASE" --dataset_path "$DATA" --resolution $SEEN
+    train_in_ranks scripts/train_previewer.py previewer 8 --resolution $SEEN --latent_noise 0.05 --max_steps 300 \
         --learning_rate 1e-3 --warmup_steps 20 --freeze_batch_norm True \
         --image_logging_steps 200 --save_steps 200 --seed 3
     export_to_release previewer
-)
+}
 
 # What the decoder is trained on, once for its own scenes: Stage A takes longer than the decoder's own step
 stage_features_b() {
-    python scripts/make_scene_dataset.py --output "$DATA_B" --count 6000 --size 384 --seed 1 --split train --workers 2
-    cache_in_ranks --stage decoder --dataset_path "$DATA_B" --resolution 384 --encoder_scale 0.75 --encoder_resample area \
+    python scripts/make_scene_dataset.py --output "$DATA_B" --count 6000 --size $SIZE --seed 1 --split train --workers 2
+    cache_in_ranks --stage decoder --dataset_path "$DATA_B" --resolution $SIZE --encoder_scale 0.75 --encoder_resample area \
         --feature_cache "$WORK/features_b"
 }
 
@@ -156,7 +147,7 @@ train_decoder() {
     shift 2
     (
         DATA="$DATA_B"
-        train_in_ranks scripts/train_stage_b.py "$decoder_name" "$decoder_batch" --resolution 384 --feature_cache "$WORK/features_b" \
+        train_in_ranks scripts/train_stage_b.py "$decoder_name" "$decoder_batch" --resolution $SIZE --feature_cache "$WORK/features_b" \
             --encoder_scale_min 0.75 --encoder_scale_max 0.75 --encoder_resample area --encoder_noise 0.05 \
             --pyramid_noise False --loss_weight none --noise_shift 4 --warmup_steps 50 --ema_decay 0.998 \
             --image_logging_steps 1000 --save_steps 250 "$@"
@@ -175,40 +166,39 @@ stage_stage_b_whole() {
 
 # Text, image embeddings and semantic latents of all pictures once, in half precision
 stage_features() {
-    for folder in "$LARGE" "$PLAIN_LARGE"; do
-        cache_in_ranks --dataset_path "$folder" --resolution 288 --feature_cache "$WORK/features"
+    for folder in "$DATA" "$PLAIN"; do
+        cache_in_ranks --dataset_path "$folder" --resolution $SEEN --feature_cache "$WORK/features"
     done
 }
 
 train_prior() {
     name=$1 prior_batch=$2
     shift 2
-    train_in_ranks train_stage_c_trainer.py "$name" "$prior_batch" --resolution 288 --feature_cache "$WORK/features" --loss_weight none \
+    train_in_ranks train_stage_c_trainer.py "$name" "$prior_batch" --resolution $SEEN --feature_cache "$WORK/features" --loss_weight none \
         --caption_dropout 0.1 --ema_decay 0.998 --image_logging_steps 1000 --save_steps 250 "$@"
     export_to_release "$name" --version 1B --ema
 }
 
 # Where things are, from plain scenes and strong noise; then everything
 stage_stage_c_plain() (
-    DATA="$PLAIN_LARGE"
+    DATA="$PLAIN"
     train_prior stage_c_plain 32 --max_steps 1000 --learning_rate 2e-3 --noise_shift 8 \
         --lr_scheduler_type constant_with_warmup --warmup_steps 50
 )
 
-stage_stage_c() (
-    DATA="$LARGE"
+stage_stage_c() {
     train_prior stage_c 64 --max_steps 5000 --learning_rate 2e-3 --warmup_steps 100 --noise_shift 3 --seed 3
-)
+}
 
 # Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that
 stage_evaluation() {
-    python scripts/evaluate_scenes.py --weights "$RELEASE" --size 384 --output_dir "$WORK/evaluation"
+    python scripts/evaluate_scenes.py --weights "$RELEASE" --size $SIZE --output_dir "$WORK/evaluation"
 }
 
 stage_houses() {
-    WEIGHTS="$RELEASE" DATASET=assets/houses OUTPUT_SIZE=384 BATCH_SIZE=12 STEPS=200 LEARNING_RATE=3e-4 OUTPUT="$WORK/houses" sh train.sh
+    WEIGHTS="$RELEASE" DATASET=assets/houses OUTPUT_SIZE=$SIZE BATCH_SIZE=12 STEPS=200 LEARNING_RATE=3e-4 OUTPUT="$WORK/houses" sh train.sh
     python scripts/extract_unet_weights.py --checkpoint_path "$WORK/houses" --model_file "$WORK/houses.safetensors"
-    python scripts/evaluate_scenes.py --weights "$RELEASE" --prior_weights "$WORK/houses.safetensors" --size 384 \
+    python scripts/evaluate_scenes.py --weights "$RELEASE" --prior_weights "$WORK/houses.safetensors" --size $SIZE \
         --parts judge prompts concept --output_dir "$WORK/evaluation_houses"
 }
 
