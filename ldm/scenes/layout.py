@@ -1,7 +1,8 @@
 """Where exactly the objects of a scene are: drawn from the scene's own seed, inside what its words allow.
 
-Centres lie on a lattice: half a twelfth, one and a half, ... of the picture's side. Small networks can then learn how shapes
-look by how they lie to the cells of a latent, of which there are four ways instead of infinitely many.
+Centres lie on a lattice: half a ninth, one and a half, ... of the picture's side, which are the centres of the cells of a
+384-px picture's latent. What an object looks like in the latent is then the same wherever it is, and words explain half of
+it linearly; on twelfths, with sixteen ways to lie to the cells, they explain a fifth.
 """
 
 from dataclasses import dataclass
@@ -11,8 +12,8 @@ import numpy as np
 
 from ldm.scenes.scene import COLUMNS, ROWS, SIZES, Scene
 
-LATTICE = tuple((index + 0.5) / 12 for index in range(12))
-MARGIN = 0.025  # least distance of an object to the border
+LATTICE = tuple((index + 0.5) / 9 for index in range(9))
+MARGIN = 0.02  # least distance of an object to the border
 GAP = 0.05  # least distance of two objects along their relation
 NEAR = 0.3  # centres up to here are "left" or "top", mirrored "right" or "bottom"
 MIDDLE = (0.45, 0.55)
