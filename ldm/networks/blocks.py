@@ -18,6 +18,7 @@ from ldm.networks.linear import conv, linear
 from ldm.networks.norms import LayerNorm2D
 from ldm.networks.resample import resize, to_channels_last
 from ldm.networks.response_norm import GlobalResponseNorm
+from ldm.networks.silu import SiLU
 
 
 @dataclass
@@ -115,7 +116,7 @@ class AttnBlock(nn.Layer):
         self.self_attn = self_attn
         self.norm = LayerNorm2D(c)
         self.attention = Attention2D(c, heads, dropout)
-        self.kv_mapper = nn.Sequential(nn.Silu(), linear(c_cond, c))
+        self.kv_mapper = nn.Sequential(SiLU(), linear(c_cond, c))
 
     def forward(self, x, conditioning):
         known = conditioning.keys_and_values.get(self)

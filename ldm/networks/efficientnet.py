@@ -7,6 +7,7 @@ import paddle
 from paddle import nn
 
 from ldm.networks.linear import conv
+from ldm.networks.silu import SiLU
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class ConvNormAct(nn.Sequential):
     def __init__(self, c_in, c_out, kernel_size=3, stride=1, groups=1, act=True, padding=None):
         padding = (kernel_size - 1) // 2 if padding is None else padding
         convolution = conv(c_in, c_out, kernel_size, stride=stride, padding=padding, groups=groups, bias=False)
-        super().__init__(convolution, nn.BatchNorm2D(c_out, epsilon=1e-3), *([nn.Silu()] if act else []))
+        super().__init__(convolution, nn.BatchNorm2D(c_out, epsilon=1e-3), *([SiLU()] if act else []))
 
 
 class SqueezeExcitation(nn.Layer):
@@ -49,10 +50,11 @@ class SqueezeExcitation(nn.Layer):
         super().__init__()
         self.fc1 = conv(c, c_squeeze, 1)
         self.fc2 = conv(c_squeeze, c, 1)
+        self.act = SiLU()
 
     def forward(self, x):
         gate = x.mean(axis=[2, 3], keepdim=True)
-        gate = nn.functional.silu(self.fc1(gate))
+        gate = self.act(self.fc1(gate))
         return x * nn.functional.sigmoid(self.fc2(gate))
 
 
