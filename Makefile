@@ -45,12 +45,18 @@ $(VENV)/.created:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
+# A GPU build of Paddle that the user has put in place stays: the CPU build would write over it, in the same folder
+define install
+	@echo 'Installing $(1); some minutes ...'
+	@if $(PY) -m pip show --quiet paddlepaddle-gpu 2>/dev/null; then grep -v '^paddlepaddle=' requirements.txt; \
+		else cat requirements.txt; fi > $(VENV)/requirements.txt
+	$(PIP_INSTALL) -r $(VENV)/requirements.txt $(2)
+endef
+
 $(VENV)/.installed: requirements.txt | $(VENV)/.created
-	@echo 'Installing requirements.txt (2.4 GB, some minutes) ...'
-	$(PIP_INSTALL) -r requirements.txt
+	$(call install,requirements.txt (2.4 GB))
 	@touch $@
 
 $(VENV)/.installed-test: requirements.txt requirements-test.txt | $(VENV)/.created
-	@echo 'Installing requirements.txt and requirements-test.txt (3.3 GB, some minutes) ...'
-	$(PIP_INSTALL) -r requirements.txt -r requirements-test.txt
+	$(call install,requirements.txt and requirements-test.txt (3.3 GB),-r requirements-test.txt)
 	@touch $(VENV)/.installed $@

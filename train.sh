@@ -2,22 +2,23 @@
 # Fine-tune the prior (Stage C) on captioned images. Every value can be set from the environment, every flag overridden
 # by "$@":   DATASET=my_photos OUTPUT_SIZE=1024 STEPS=2000 sh train.sh --fp16 True --fp16_opt_level O2
 # Several GPUs: LAUNCH="python -m paddle.distributed.launch --gpus 0,1,2,3" sh train.sh
-# Without official weights in models/ it teaches the bundled demo model, where there is one, what a house is.
+# Without official weights it teaches the bundled demo model, where there is one, what a house is.
 set -eu
 cd "$(dirname "$0")"
 
 # The project's own environment where there is one (make venv), else whatever python is active
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
 
-if [ -z "${WEIGHTS:-}" ] && [ ! -d models ] && [ -f assets/demo/README.md ]; then
+# Folder and size of the model are config.py's unless WEIGHTS or VERSION is set
+weights() { python -c 'import config; print(config.WEIGHTS_PATH)'; }
+if [ -z "${WEIGHTS:-}" ] && [ -f assets/demo/README.md ] && [ ! -e "$(weights)" ]; then
     case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=384}" ;; esac
     : "${DATASET:=assets/houses}" "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
 fi
 
 ${LAUNCH:-python} train_stage_c_trainer.py \
     --do_train \
-    --weights_path "${WEIGHTS:-models}" \
-    --model_version "${VERSION:-1B}" \
+    ${WEIGHTS:+--weights_path "$WEIGHTS"} ${VERSION:+--model_version "$VERSION"} \
     --dataset_path "${DATASET:-dataset/photos}" \
     --output_dir "${OUTPUT:-output}" \
     ${RESOLUTION:+--resolution "$RESOLUTION"} ${OUTPUT_SIZE:+--output_size "$OUTPUT_SIZE"} \

@@ -11,12 +11,13 @@ OTHER_SIZES = {
 
 
 def start_paddle() -> str:
-    """Prepare the process and import Paddle; who this is."""
+    """Prepare the process and import Paddle, on the CPU like the peer, whose calls return when they are done; who this is."""
     from ldm.runtime import prepare
 
     prepare()
     import paddle
 
+    paddle.set_device("cpu")
     return f"ours, paddle {paddle.__version__}"
 
 

@@ -16,7 +16,7 @@ from ldm.generation import caption_batch
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.release import Release, output_size
-from ldm.sizes import check_size
+from ldm.sizes import MINIMUM, check_size
 from ldm.weights.files import TensorFile
 
 
@@ -45,10 +45,13 @@ class GenerationSettings:
 
 
 def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:
-    """The image size in pixels that a prior, or its LoRA, was trained for: the sensible default. Reads headers only."""
+    """The image size in pixels that a prior, or its LoRA, was trained for, the sensible default: at least the MINIMUM.
+
+    Reads headers only.
+    """
     version = prior_version or config.model_c_version
     size = output_size(prior_path or Release(release_folder).file("stage_c", version))
-    return output_size(lora_path, size) if lora_path else size
+    return max(MINIMUM, output_size(lora_path, size) if lora_path else size)
 
 
 class StableCascade:

@@ -31,6 +31,11 @@ def check_device_dtype(dtype: str):
     check_dtype(dtype)
     if dtype != "float32" and paddle.get_device() == "cpu":
         raise ValueError(f"dtype {dtype} needs a GPU: Paddle's CPU kernels compute float32 only. Use --dtype float32.")
+    if dtype == "bfloat16" and not paddle.amp.is_bfloat16_supported():
+        raise ValueError(
+            "This GPU cannot compute in bfloat16 (that takes compute capability 8.0, as A100 and newer have): choose "
+            "float32 or float16."
+        )
 
 
 def network_class(kind: str):

@@ -16,7 +16,7 @@ from ldm.runtime import prepare  # noqa: E402
 
 HELP = {
     "count": "held-out prompts",
-    "size": "side of the pictures in pixels, at least 256, a multiple of 8",
+    "size": "side of the pictures in pixels, at least 256, a multiple of 8; default: what the prior was trained for",
     "seed": "generated image i uses seed + i",
     "scene_seed": "which held-out scenes",
     "steps": "steps of the prior",
@@ -34,7 +34,8 @@ def parse(argv=None) -> argparse.Namespace:
     add("--weights", default=config.WEIGHTS_PATH, help="folder of the release")
     add("--prior_weights", default=None, help="a fine-tuned prior instead of the release's")
     for field in fields(EvaluationSettings):
-        add(f"--{field.name}", type=field.type, default=field.default, help=HELP[field.name])
+        default = None if field.name == "size" else field.default
+        add(f"--{field.name}", type=field.type, default=default, help=HELP[field.name])
     add("--output_dir", default="build/evaluation", help="folder for results.json, results.md and pictures")
     add(
         "--parts",
@@ -49,7 +50,10 @@ def parse(argv=None) -> argparse.Namespace:
 def measure(args):
     """Measure the parts that were asked for."""
     from ldm.evaluation.suite import evaluate
+    from ldm.pipeline import native_size
 
+    if args.size is None:
+        args.size = native_size(args.weights, prior_path=args.prior_weights)
     settings = EvaluationSettings(**{field.name: getattr(args, field.name) for field in fields(EvaluationSettings)})
     evaluate(settings, args.parts, args.output_dir, args.weights, args.prior_weights)
     print(f"\nWrote {Path(args.output_dir) / 'results.json'} and results.md")

@@ -192,13 +192,13 @@ stage_stage_c() {
 
 # Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that
 stage_evaluation() {
-    python scripts/evaluate_scenes.py --weights "$RELEASE" --size $SIZE --output_dir "$WORK/evaluation"
+    python scripts/evaluate_scenes.py --weights "$RELEASE" --output_dir "$WORK/evaluation"
 }
 
 stage_houses() {
     WEIGHTS="$RELEASE" DATASET=assets/houses OUTPUT_SIZE=$SIZE BATCH_SIZE=12 STEPS=200 LEARNING_RATE=3e-4 OUTPUT="$WORK/houses" sh train.sh
     python scripts/extract_unet_weights.py --checkpoint_path "$WORK/houses" --model_file "$WORK/houses.safetensors"
-    python scripts/evaluate_scenes.py --weights "$RELEASE" --prior_weights "$WORK/houses.safetensors" --size $SIZE \
+    python scripts/evaluate_scenes.py --weights "$RELEASE" --prior_weights "$WORK/houses.safetensors" \
         --parts judge prompts concept --output_dir "$WORK/evaluation_houses"
 }
 

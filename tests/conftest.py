@@ -1,5 +1,6 @@
 """What every test shares: the project importable without installation, the `slow` marker, a rule-filled release."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -16,7 +17,12 @@ for folder in (
 
 from ldm.runtime import prepare  # noqa: E402
 
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # as in verify_parity.py
 prepare()
+
+import paddle  # noqa: E402
+
+paddle.set_device("cpu")  # with a GPU build too: tests/test_gpu.py says what else is to be seen there
 
 
 def pytest_addoption(parser):

@@ -27,6 +27,8 @@ def latent(rule_release, dtype):
 @pytest.mark.parametrize("dtype, bound", [("float16", 3e-2), ("bfloat16", 2e-1)])
 def test_half_precision_generation_stays_close(rule_release, dtype, bound):
     """Bounds: 4 steps at guidance 4 amplify roundings of 2^-11 (float16) and 2^-8 (bfloat16)."""
+    if dtype == "bfloat16" and not paddle.amp.is_bfloat16_supported():
+        pytest.skip("this GPU has no bfloat16")
     full, half = latent(rule_release, "float32"), latent(rule_release, dtype)
     assert np.isfinite(half).all()
     assert np.linalg.norm(full - half) / np.linalg.norm(full) < bound

@@ -211,6 +211,8 @@ class CascadeTrainingArguments(TrainingArguments):
                 raise ValueError(
                     f"--{flag} needs a GPU: Paddle has no half-precision training on a CPU. Leave the flag out here."
                 )
+        if self.bf16:
+            check_device_dtype("bfloat16")
         if self.lr_scheduler_type == "constant" and (self.warmup_steps > 0 or self.warmup_ratio > 0):
             raise ValueError(
                 "--lr_scheduler_type constant ignores warm-up: use constant_with_warmup, or --warmup_steps 0."
@@ -269,7 +271,6 @@ def parse_into(groups, argv=None):
     *parsed, training, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown:
         raise ValueError(_unknown_flags(unknown, parser))
-    check_device_dtype("float32")
     if not training.do_train:
         raise ValueError("Nothing to do: add --do_train.")
     return (*parsed, training)

@@ -35,6 +35,12 @@ def levels_of(history: list[dict]) -> list[str]:
     return sorted({name for entry in history for name in entry if name.startswith(LEVEL)})
 
 
+def labels(runs: list) -> list[str]:
+    """What to call the runs: their folders' names, or the whole paths where two have the same."""
+    names = [Path(run).name for run in runs]
+    return names if len(set(names)) == len(names) else [str(run) for run in runs]
+
+
 def plot_runs(runs: list, path):
     """Draw the curves of `runs` (output folders) side by side to a PNG file."""
     import matplotlib
@@ -42,11 +48,11 @@ def plot_runs(runs: list, path):
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    histories = {Path(run).name: read_history(run) for run in runs}
-    known = any(levels_of(history) for history in histories.values())
+    histories = [read_history(run) for run in runs]
+    known = any(levels_of(history) for history in histories)
     size = (PANEL[0] * len(histories), PANEL[1] * (1 + known))
     figure, panels = pyplot.subplots(1 + known, len(histories), figsize=size, squeeze=False)
-    for axes, history in zip(panels[1] if known else (), histories.values()):
+    for axes, history in zip(panels[1] if known else (), histories):
         names = levels_of(history)
         for index, name in enumerate(names):
             colour = pyplot.get_cmap("viridis")(index / max(1, len(names) - 1))
@@ -58,7 +64,7 @@ def plot_runs(runs: list, path):
         axes.grid(color="0.93", which="both")
         if names:
             axes.legend(fontsize=5, ncols=2, title="noise, % of time", title_fontsize=5)
-    for axes, (name, history) in zip(panels[0], histories.items()):
+    for axes, name, history in zip(panels[0], labels(runs), histories):
         axes.plot(*series(history, "loss"), color="0.75", linewidth=0.8, label="steps")
         axes.plot(*series(history, "fixed_loss"), "o-", color="tab:blue", markersize=3, label="fixed noise")
         axes.set_yscale("log")

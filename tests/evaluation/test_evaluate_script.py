@@ -11,7 +11,7 @@ from PIL import Image
 from ldm.evaluation import judge
 from ldm.evaluation.settings import PARTS
 
-SMALL = ["--count", "4", "--steps", "2", "--decoder_steps", "1", "--grid_count", "2"]
+SMALL = ["--count", "4", "--steps", "2", "--decoder_steps", "1", "--grid_count", "2", "--size", "256"]
 # The rule-filled towers have different widths, which skips the part: see test_parts.py for what it does otherwise
 
 
@@ -65,7 +65,7 @@ def test_pictures_and_verdicts_are_kept(folder):
 
 def test_a_run_over_some_parts_leaves_the_others(folder, rule_release, capsys):
     before = json.loads((folder / "results.json").read_text())["parts"]
-    options = ["--weights", rule_release, "--output_dir", folder, "--count", 6, "--parts", "judge"]
+    options = ["--weights", rule_release, "--output_dir", folder, "--count", 6, "--parts", "judge", "--size", "256"]
     assert evaluate(*options) == 0
     after = json.loads((folder / "results.json").read_text())["parts"]
     assert after.pop("judge")["settings"]["count"] == 6 and before.pop("judge") and after == before

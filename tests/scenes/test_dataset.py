@@ -152,3 +152,15 @@ def test_a_folder_of_something_else_is_refused(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     status, errors = run(capsys, "--output", tmp_path / "file", "--count", 3)
     assert status == 2 and len(errors) == 1
+
+
+def test_the_pictures_to_fine_tune_on_are_what_is_drawn_today(tmp_path):
+    kept = Path(__file__).parents[2] / "assets" / "houses"
+    write_scenes(tmp_path / "houses", SceneSettings(**json.loads((kept / "dataset.json").read_text())))
+    drawn, committed = contents(tmp_path / "houses"), contents(kept)
+    assert drawn.keys() == committed.keys()
+    for name in drawn:
+        if name.endswith(".png"):  # another version of the PNG library may compress otherwise
+            assert np.array_equal(np.asarray(Image.open(tmp_path / "houses" / name)), np.asarray(Image.open(kept / name)))
+        else:
+            assert drawn[name] == committed[name]

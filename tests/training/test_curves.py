@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from ldm.training.curves import levels_of, plot_runs, read_history, series
+from ldm.training.curves import labels, levels_of, plot_runs, read_history, series
 
 HISTORY = [{"loss": 1.0, "global_step": 1}, {"fixed_loss": 0.5, "global_step": 1}, {"loss": 0.7, "global_step": 2}]
 
@@ -34,6 +34,17 @@ def test_a_panel_per_run(tmp_path):
     one, both = (Image.open(tmp_path / name) for name in ("one.png", "both.png"))
     assert both.width == pytest.approx(2 * one.width, abs=2) and both.height == one.height
     assert len(set(one.convert("L").getdata())) > 20
+
+
+def test_runs_of_the_same_name_are_told_apart(tmp_path):
+    assert labels([tmp_path / "a" / "run", tmp_path / "b"]) == ["run", "b"]
+    write(tmp_path / "a" / "run")
+    write(tmp_path / "b" / "run")
+    both = [tmp_path / "a" / "run", tmp_path / "b" / "run"]
+    assert labels(both) == [str(run) for run in both]
+    plot_runs(both, tmp_path / "both.png")
+    plot_runs(both[:1], tmp_path / "one.png")
+    assert Image.open(tmp_path / "both.png").width > 1.9 * Image.open(tmp_path / "one.png").width
 
 
 def test_losses_by_noise_level_have_a_panel_below(tmp_path):

@@ -172,3 +172,21 @@ def test_train_sh_takes_an_output_size(tmp_path):
 
     assert "training pixels 384," in run(OUTPUT_SIZE="512").stdout
     assert "--resolution says 768" in run(OUTPUT_SIZE="512", RESOLUTION="768").stderr
+
+
+def test_train_sh_takes_the_model_from_config(tmp_path):
+    """Folder and version, unless WEIGHTS or VERSION says otherwise."""
+    (tmp_path / "ldm").symlink_to(ROOT / "ldm")
+    for name in ("train.sh", "train_stage_c_trainer.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "config.py").write_text((ROOT / "config.py").read_text().replace('"models"', '"my_weights"'))
+    folder = write_images(tmp_path / "images")
+    env = {**os.environ, "LAUNCH": sys.executable, "DATASET": str(folder), "OUTPUT": str(tmp_path / "out")}
+
+    def error(**settings):
+        done = subprocess.run(["sh", "train.sh"], cwd=tmp_path, capture_output=True, text=True, env={**env, **settings})
+        assert done.returncode != 0
+        return done.stderr
+
+    assert "my_weights" in error() and "others" in error(WEIGHTS="others")
+    assert "2B" in error(VERSION="2B")

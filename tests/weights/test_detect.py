@@ -7,7 +7,7 @@ import pytest
 from checkpoints import CONFIGS, edit, unfilled, write_header, write_official
 
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.release import FILES, Release, build_unfilled, load_network, network_config
+from ldm.release import FILES, Release, build_unfilled, check_device_dtype, load_network, network_config
 from ldm.weights.convert import convert_file, network_shapes, release_shapes
 from ldm.weights.detect import detect_network, detect_version, stored_config
 from ldm.weights.files import TensorFile
@@ -128,11 +128,17 @@ def test_damaged_file_in_a_release(tmp_path):
 
 
 def test_half_precision_needs_a_gpu(tmp_path):
-    if paddle.get_device() != "cpu":
-        pytest.skip("there is a GPU")
     path = write_official(tmp_path / "previewer.safetensors", "previewer")
     with pytest.raises(ValueError, match="float16 needs a GPU"):
         load_network(path, "previewer", dtype="float16")
+
+
+def test_bfloat16_on_a_gpu_without_it_is_refused(monkeypatch):
+    monkeypatch.setattr(paddle, "get_device", lambda: "gpu:0")
+    monkeypatch.setattr(paddle.amp, "is_bfloat16_supported", lambda: False)
+    with pytest.raises(ValueError, match="cannot compute in bfloat16"):
+        check_device_dtype("bfloat16")
+    check_device_dtype("float16")
 
 
 def test_a_whole_rule_release_loads(rule_release):
