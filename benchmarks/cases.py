@@ -26,6 +26,13 @@ class Case:
     grid: int
     version: str
     ways: tuple = ("plain",)
+    half: tuple = ()  # ways on a GPU in half precision
+
+    def ways_on(self, device: str, dtype: str) -> tuple:
+        """The ways there are on a device and in a dtype."""
+        if device == "cpu":
+            return self.ways if dtype == "float32" else ()
+        return tuple(way for way in self.ways if way != "compiled") if dtype == "float32" else self.half
 
 
 def conditions(rng, batch: int) -> dict:
@@ -70,10 +77,10 @@ def token_ids(rng, batch: int, grid: int) -> dict:
 
 
 CASES = {
-    "prior": Case("ours_step.py", "peer_unet.py", lambda version: ["stage_c", version], prior_step, 24, "1B", STEP_WAYS),
-    "decoder": Case("ours_step.py", "peer_unet.py", lambda version: ["stage_b", version], decoder_step, 256, "700M", STEP_WAYS),
-    "training": Case("ours_training.py", "peer_training.py", lambda version: [version], training_step, 24, "100M"),
-    "stage_a": Case("ours_stage_a.py", "peer_stage_a.py", lambda version: [], latents, 256, "release"),
+    "prior": Case("ours_step.py", "peer_unet.py", lambda version: ["stage_c", version], prior_step, 24, "1B", STEP_WAYS, STEP_WAYS[:2]),
+    "decoder": Case("ours_step.py", "peer_unet.py", lambda version: ["stage_b", version], decoder_step, 256, "700M", STEP_WAYS, STEP_WAYS[:2]),
+    "training": Case("ours_training.py", "peer_training.py", lambda version: [version], training_step, 24, "100M", half=("O1", "O2")),
+    "stage_a": Case("ours_stage_a.py", "peer_stage_a.py", lambda version: [], latents, 256, "release", half=("plain",)),
     "text": Case("ours_text.py", "peer_text.py", lambda version: [], token_ids, TOKENS, "bigG"),
 }  # fmt: skip
 

@@ -6,7 +6,8 @@ python benchmarks/compare.py training --batch 2 --peer_python .venv-peer/bin/pyt
 
 One process each, alternately, the same inputs and rule-filled weights; the outputs are compared before anything is timed.
 prior, decoder: a guided step; "plain" looks at the conditions in every step, "prepared" once, as a generation does,
-"compiled" is `inference.py --compile`. training: forward, backward, AdamW. stage_a: decoding. text: CLIP-bigG.
+"compiled" is `inference.py --compile`. training: forward, backward, AdamW, "O1" and "O2" in mixed precision. stage_a: decoding.
+text: CLIP-bigG. --device gpu --dtype float16 does the same on a GPU, where memory is the GPU's.
 """
 
 import argparse
@@ -27,7 +28,9 @@ def parse():
     add("--version", help="prior: 1B or 3.6B, decoder: 700M or 3B, training: 100M or 1B; default: the first")
     add("--grid", type=int, help="side of the latent, or tokens; default: that of a 1024-pixel image, or 77")
     add("--batch", type=int, default=1, help="images, captions or samples")
-    add("--ways", nargs="+", help="plain, prepared, compiled; default: all that the case has")
+    add("--device", default="cpu", choices=("cpu", "gpu"))
+    add("--dtype", default="float32", choices=("float32", "float16", "bfloat16"), help="half precision needs a GPU")
+    add("--ways", nargs="+", help="plain, prepared, compiled, O1, O2; default: all that the case has there")
     add("--peer_python", help="python of an environment with requirements-peer.txt, to time diffusers too")
     add("--peer_ways", nargs="+", default=["eager"], choices=PEER_WAYS, help="compiled: by torch.compile")
     add("--cache", help="folder for compiled programs and large files; default: a temporary one")
@@ -36,16 +39,30 @@ def parse():
     add("--json", help="file to add one line with the results to")
     args = parser.parse_args()
     case = CASES[args.case]
-    unknown = set(args.ways or ()) - set(case.ways)
+    ways = case.ways_on(args.device, args.dtype)
+    if not ways:
+        parser.error(f"{args.case} is not computed in {args.dtype} on a {args.device}: choose --dtype float32")
+    unknown = set(args.ways or ()) - set(ways)
     if unknown:
-        parser.error(f"{args.case} is not computed {', '.join(sorted(unknown))}: choose of {', '.join(case.ways)}")
-    args.ways, args.grid = args.ways or list(case.ways), args.grid or case.grid
+        parser.error(f"{args.case} is not computed {', '.join(sorted(unknown))} here: choose of {', '.join(ways)}")
+    args.ways, args.grid = args.ways or list(ways), args.grid or case.grid
     args.version = args.version or case.version
     return args, case
 
 
+def gpus() -> int:
+    """How many GPUs this environment's Paddle can use."""
+    import paddle
+
+    return paddle.device.cuda.device_count() if paddle.is_compiled_with_cuda() else 0
+
+
 def main():
     args, case = parse()
+    if args.device == "gpu" and not gpus():
+        print("Skipped: this environment's Paddle sees no GPU. Install paddlepaddle-gpu, or leave --device out.")
+        return
+    os.environ |= {"BENCHMARK_DEVICE": args.device, "BENCHMARK_DTYPE": args.dtype}  # the workers inherit them
     with tempfile.TemporaryDirectory() as folder:
         inputs = str(Path(folder) / "inputs.safetensors")
         write_inputs(inputs, case, args.batch, args.grid)
@@ -56,9 +73,8 @@ def main():
         sides = compare(starts, args.rounds, args.threads)
     # The yardstick is the eager peer, without a peer the plain way
     reference = sides[len(args.ways) if args.peer_python else 0]
-    print(
-        f"{args.case} {args.version}, batch {args.batch}, {args.grid}, {args.threads} threads; beside {reference.name}:"
-    )
+    where = f"{args.threads} threads" if args.device == "cpu" else "GPU"
+    print(f"{args.case} {args.version}, batch {args.batch}, {args.grid}, {where}; beside {reference.name}:")
     rows = []
     for side in sides:
         ratio, error = side.median / reference.median, side.error(reference)
@@ -71,7 +87,7 @@ def main():
             {"name": side.name, "seconds": side.seconds, "peak_gib": side.peak_gib, "ratio": ratio, "error": error}
         )
     if args.json:
-        record = {key: getattr(args, key) for key in ("case", "version", "batch", "grid", "threads")}
+        record = {key: getattr(args, key) for key in ("case", "version", "batch", "grid", "threads", "device", "dtype")}
         with open(args.json, "a") as file:
             file.write(json.dumps({**record, "sides": rows}) + "\n")
 

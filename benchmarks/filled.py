@@ -3,6 +3,8 @@
 import sys
 from pathlib import Path
 
+from worker import DEVICE, DTYPE, Side
+
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 OTHER_SIZES = {
@@ -10,18 +12,22 @@ OTHER_SIZES = {
 }
 
 
-def start_paddle() -> str:
-    """Prepare the process and import Paddle, on the CPU like the peer, whose calls return when they are done; who this is."""
+def start_paddle():
+    """Prepare the process, import Paddle and choose the device; who this is, a Side."""
     from ldm.runtime import prepare
 
     prepare()
     import paddle
 
-    paddle.set_device("cpu")
-    return f"ours, paddle {paddle.__version__}"
+    paddle.set_device(DEVICE)
+    name = f"ours, paddle {paddle.__version__}"
+    if DEVICE == "cpu":
+        return Side(name)
+    name += f", {paddle.device.cuda.get_device_name()}"
+    return Side(name, paddle.device.synchronize, paddle.device.cuda.max_memory_allocated)
 
 
-def filled_network(kind: str, version=None):
+def filled_network(kind: str, version=None, dtype=DTYPE):
     """`kind` "stage_c", "stage_b" or "stage_a", in evaluation mode; after `start_paddle()`."""
     from ldm.networks.variants import variant_config
     from ldm.release import build_unfilled
@@ -35,6 +41,6 @@ def filled_network(kind: str, version=None):
     for key, parameter in network.state_dict().items():
         release_key, rule = release_key_of(RULES[kind], key)
         value = rule_tensor(release_key, rule.layout.shape_to_release(parameter.shape))
-        fill(parameter, rule.layout.to_paddle(value), "float32")
+        fill(parameter, rule.layout.to_paddle(value), dtype)
     network.eval()
     return network

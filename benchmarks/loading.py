@@ -43,6 +43,7 @@ def load(path, kind: str, with_step: bool) -> dict:
 
     from ldm.release import load_network
 
+    paddle.set_device("cpu")
     paddle.zeros([1]).numpy()  # the libraries are there
     before = resident()
     start = perf_counter()

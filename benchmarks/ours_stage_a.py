@@ -7,14 +7,14 @@ import sys
 
 from cases import read_inputs
 from filled import filled_network, start_paddle
-from worker import serve
+from worker import DTYPE, serve
 
 inputs_path, *_ = sys.argv[1:]
-name = start_paddle()
+side = start_paddle()
 import paddle  # noqa: E402
 
 network = filled_network("stage_a")
-latent = read_inputs(inputs_path)["latent"]
+latent = read_inputs(inputs_path)["latent"].astype(DTYPE)
 
 
 @paddle.no_grad()
@@ -22,4 +22,4 @@ def decode():
     return network.decode(latent)
 
 
-serve(decode, lambda image: image.numpy(), name=name)
+serve(decode, lambda image: image.astype("float32").numpy(), side)

@@ -10,7 +10,7 @@ from filled import filled_network, start_paddle
 from worker import serve
 
 kind, version, inputs_path, way, *cache = sys.argv[1:]
-name = start_paddle()
+side = start_paddle()
 import paddle  # noqa: E402
 
 from ldm.compiled import CompiledUNet  # noqa: E402
@@ -36,4 +36,4 @@ def step():
     return bound(x, r)
 
 
-serve(step, lambda output: output.numpy(), name=f"{name}, {way}")
+serve(step, lambda output: output.astype("float32").numpy(), side, way)

@@ -10,7 +10,7 @@ from filled import start_paddle
 from worker import serve
 
 inputs_path, _, cache = sys.argv[1:]
-name = start_paddle()
+side = start_paddle()
 import numpy as np  # noqa: E402
 from full_release import BIG_G  # noqa: E402
 from safetensors.numpy import load_file  # noqa: E402
@@ -35,4 +35,4 @@ def arrays(output) -> dict:
     return {"text": output[0].numpy(), "pooled": output[1].numpy()}
 
 
-serve(encode, arrays, name=name)
+serve(encode, arrays, side)

@@ -9,6 +9,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import diffusers  # noqa: E402
 import torch  # noqa: E402
 from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet  # noqa: E402
+from worker import DEVICE, DTYPE, Side  # noqa: E402
 
 from ldm.weights.rule import rule_tensor  # noqa: E402
 
@@ -50,21 +51,31 @@ NAMES = {  # ours -> diffusers'
 }  # fmt: skip
 
 
-def start_torch() -> str:
-    """As many threads as this process was given; the versions, for the worker's name."""
+TORCH_DEVICE = "cuda" if DEVICE == "gpu" else "cpu"
+TORCH_DTYPE = getattr(torch, DTYPE)
+
+
+def start_torch(package=diffusers) -> Side:
+    """As many threads as this process was given; who this is: torch and `package`."""
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    return f"diffusers {diffusers.__version__}, torch {torch.__version__}"
+    name = f"{package.__name__} {package.__version__}, torch {torch.__version__}"
+    return Side(name) if DEVICE == "cpu" else Side(name, torch.cuda.synchronize, torch.cuda.max_memory_allocated)
 
 
-def unet(kind: str, version: str) -> StableCascadeUNet:
+def on_device(tensors: dict, dtype=TORCH_DTYPE) -> dict:
+    """{name: tensor} where this process computes, numbers in `dtype`."""
+    return {key: t.to(TORCH_DEVICE, dtype if t.is_floating_point() else t.dtype) for key, t in tensors.items()}
+
+
+def unet(kind: str, version: str, dtype=TORCH_DTYPE) -> StableCascadeUNet:
     """In evaluation mode."""
     with torch.device("meta"):
         network = StableCascadeUNet(**CONFIGS[kind, version])
-    network.to_empty(device="cpu")
+    network.to_empty(device=TORCH_DEVICE)
     with torch.no_grad():
         for key, tensor in network.state_dict().items():
             tensor.copy_(release_tensor(key.replace("clip_txt_pooled_mapper.", CLIP_MAPPER[kind]), tuple(tensor.shape)))
-    return network.eval()
+    return network.to(dtype).eval()
 
 
 CLIP_MAPPER = {"stage_c": "clip_txt_pooled_mapper.", "stage_b": "clip_mapper."}  # of the release
@@ -73,7 +84,7 @@ CLIP_MAPPER = {"stage_c": "clip_txt_pooled_mapper.", "stage_b": "clip_mapper."} 
 def arguments(kind: str, inputs: dict) -> dict:
     """The case's inputs as diffusers names them."""
     renamed = {theirs: inputs[ours] for ours, theirs in NAMES[kind].items()}
-    return renamed if kind == "stage_c" else renamed | {"pixels": torch.zeros(inputs["x"].shape[0], 3, 8, 8)}
+    return renamed if kind == "stage_c" else renamed | {"pixels": inputs["x"].new_zeros(inputs["x"].shape[0], 3, 8, 8)}
 
 
 def release_tensor(key: str, shape) -> torch.Tensor:

@@ -7,7 +7,7 @@ import sys
 
 import torch
 from diffusers.pipelines.deprecated.wuerstchen.modeling_paella_vq_model import PaellaVQModel
-from peer_networks import start_torch
+from peer_networks import TORCH_DEVICE, TORCH_DTYPE, on_device, start_torch
 from safetensors.torch import load_file
 from worker import serve
 
@@ -16,12 +16,13 @@ from ldm.weights.rule import rule_tensor
 SCALE = 0.43  # of the release's latents, which diffusers multiplies with in its pipeline
 
 inputs_path, way, *_ = sys.argv[1:]
-name = start_torch()
+side = start_torch()
 network = PaellaVQModel().eval()
 with torch.no_grad():
     for key, tensor in network.state_dict().items():
         tensor.copy_(torch.from_numpy(rule_tensor(key, tuple(tensor.shape))))
-latent = load_file(inputs_path)["latent"] * SCALE
+network.to(TORCH_DEVICE, TORCH_DTYPE)
+latent = on_device(load_file(inputs_path))["latent"] * SCALE
 decoded = torch.compile(network.decode) if way == "compiled" else network.decode
 
 
@@ -30,4 +31,4 @@ def decode():
     return decoded(latent).sample
 
 
-serve(decode, lambda image: image.numpy(), f"{name} {way}")
+serve(decode, lambda image: image.float().cpu().numpy(), side, way)

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import torch
 import transformers
-from peer_networks import start_torch
+from peer_networks import TORCH_DEVICE, start_torch
 from safetensors.torch import load_file
 from transformers import CLIPTextModelWithProjection
 from worker import serve
 
 inputs_path, way, cache = sys.argv[1:]
-start_torch()
-network = CLIPTextModelWithProjection.from_pretrained(Path(cache) / "bigG", dtype=torch.float32).eval()
-ids = load_file(inputs_path)["ids"]
+side = start_torch(transformers)
+network = CLIPTextModelWithProjection.from_pretrained(Path(cache) / "bigG", dtype=torch.float32).eval().to(TORCH_DEVICE)
+ids = load_file(inputs_path)["ids"].to(TORCH_DEVICE)
 mask = torch.ones_like(ids)
 tower = torch.compile(network) if way == "compiled" else network
 
@@ -29,6 +29,7 @@ def encode():
 
 serve(
     encode,
-    lambda output: {key: value.numpy() for key, value in output.items()},
-    f"transformers {transformers.__version__}, torch {torch.__version__} {way}",
+    lambda output: {key: value.cpu().numpy() for key, value in output.items()},
+    side,
+    way,
 )

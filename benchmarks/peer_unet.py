@@ -6,13 +6,13 @@ python benchmarks/peer_unet.py stage_c|stage_b VERSION INPUTS eager|compiled [CA
 import sys
 
 import torch
-from peer_networks import arguments, start_torch, unet
+from peer_networks import arguments, on_device, start_torch, unet
 from safetensors.torch import load_file
 from worker import serve
 
 kind, version, inputs_path, way, *_ = sys.argv[1:]
-name = start_torch()
-network, inputs = unet(kind, version), arguments(kind, load_file(inputs_path))
+side = start_torch()
+network, inputs = unet(kind, version), arguments(kind, on_device(load_file(inputs_path)))
 predict = torch.compile(network) if way == "compiled" else network
 
 
@@ -21,4 +21,4 @@ def step():
     return predict(**inputs).sample
 
 
-serve(step, lambda output: output.numpy(), f"{name} {way}")
+serve(step, lambda output: output.float().cpu().numpy(), side, way)

@@ -28,6 +28,7 @@ def ours(version: str, folder: Path, inputs: str) -> list[float]:
 
     from ldm.release import load_network
 
+    paddle.set_device("cpu")
     marks = [time()]
     network = load_network(folder / f"ours_{version}.safetensors", "stage_c")
     marks.append(time())

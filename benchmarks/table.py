@@ -10,7 +10,8 @@ from pathlib import Path
 def rows(path) -> list[str]:
     lines = []
     for record in map(json.loads, Path(path).read_text().splitlines()):
-        case = f"{record['case']} {record['version']}, batch {record['batch']}, {record['grid']}, {record['threads']} threads"
+        case = f"{record['case']} {record['version']}, batch {record['batch']}, {record['grid']}, "
+        case += f"{record['threads']} threads" if record.get("device", "cpu") == "cpu" else f"GPU, {record['dtype']}"
         for side in record["sides"]:
             lines.append(
                 f"| {case} | {side['name']} | {statistics.median(side['seconds']):.2f} | {side['peak_gib']:.2f} | "

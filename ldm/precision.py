@@ -6,7 +6,7 @@ import paddle
 def float32_region():
     """Context in which autocast is off, so float32 inputs are computed in float32.
 
-    Under O2 autocast Paddle casts the inputs of nearly every operator down to float16, an explicit
-    `astype("float32")` before it included; a cast alone protects nothing.
+    Under autocast Paddle casts the inputs of products and convolutions down to float16, an explicit `astype("float32")`
+    before them included; a cast alone protects nothing.
     """
     return paddle.amp.auto_cast(enable=False)

@@ -26,8 +26,8 @@ class Objective:
 def denoising_objective(model, x0, conditions: dict, t, epsilon, weight, schedule=CosineSchedule()):
     """Noise x0 (B, C, H, W) with epsilon to times t (B,), let `model` predict it (or the velocity), weigh the squared error.
 
-    weight(log_snr) -> (B,), for instance `p2_weight`. Everything but the model is float32 under any autocast: O2 would
-    hand the network a float16 noise level, whose phases are wrong by radians.
+    weight(log_snr) -> (B,), for instance `p2_weight`. Everything but the model is float32 under any autocast: of a
+    float16 noise level the network's phases would be wrong by radians.
     """
     with float32_region():
         log_snr = schedule.log_snr(t)

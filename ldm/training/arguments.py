@@ -10,6 +10,7 @@ from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 from ldm.data.crops import check_crop
 from ldm.release import check_device_dtype
 from ldm.sizes import MINIMUM
+from ldm.training.unsupported import check_supported
 
 
 @dataclass
@@ -200,6 +201,7 @@ class CascadeTrainingArguments(TrainingArguments):
     def __post_init__(self):
         self.check_before_parsing()
         super().__post_init__()
+        check_supported(self)
 
     def check_before_parsing(self):
         """ValueError for every flag that could not be honoured, with what to do instead."""
@@ -217,6 +219,12 @@ class CascadeTrainingArguments(TrainingArguments):
             raise ValueError(
                 "--lr_scheduler_type constant ignores warm-up: use constant_with_warmup, or --warmup_steps 0."
             )
+        if self.warmup_ratio > 0:
+            if self.warmup_steps > 1:
+                raise ValueError(
+                    f"--warmup_ratio {self.warmup_ratio} and --warmup_steps {self.warmup_steps}: leave one of them out."
+                )
+            self.warmup_steps = 0  # PaddleNLP would take these, of which 1 is the default
         if self.dataloader_num_workers < 0 or self.image_logging_steps < 0:
             raise ValueError("--dataloader_num_workers and --image_logging_steps must not be negative.")
         if not 0 <= self.batch_norm_momentum < 1:
@@ -237,12 +245,6 @@ class CascadeTrainingArguments(TrainingArguments):
         if self.dry_run and (self.replay_bad_batch or not self.preflight):
             other = "--replay_bad_batch" if self.replay_bad_batch else "--preflight False"
             raise ValueError(f"--dry_run True is the checks alone, {other} something else: leave one of them out.")
-        if self.use_async_save:
-            raise ValueError("--use_async_save would write on when the checkpoint counts as whole: leave it out.")
-        if self.do_eval or self.do_predict:
-            raise ValueError(
-                "--do_eval and --do_predict are not part of this script: look at the logged pictures instead."
-            )
 
 
 def check_at_least_one(arguments, *names):

@@ -70,7 +70,7 @@ def replay(model, path) -> Origin:
     arrays = load_file(Path(path).with_suffix(".safetensors"))
     arguments = {name: paddle.to_tensor(array) for name, array in arrays.items()}
     model.train()
-    return find_origin(model, arguments, about["dropout_seed"])
+    return find_origin(model, arguments, about["dropout_seed"], backward=True)
 
 
 def _plain(value):

@@ -13,16 +13,18 @@ from ldm.training.undisturbed import undisturbed
 
 
 class GradientNorm(TrainerCallback):
-    """The gradients' global norm before clipping, computed only at steps that are logged."""
+    """The gradients' global norm before clipping, computed only at steps that are logged; not with --sharding and --fp16."""
 
     def __init__(self):
         self.value = None
 
     def on_optimizer_begin(self, args, state, control, model=None, optimizer=None, scaler=None, **kwargs):
         self.value = None
+        own, group = gradient_shard(model.parameters(), optimizer)
+        if group is not None and scaler is not None:
+            return  # under loss scaling PaddleNLP sums the ranks' gradients later than this
         if (state.global_step + 1) % args.logging_steps == 0:
             scale = float(scaler._scale) if scaler is not None else 1.0
-            own, group = gradient_shard(model.parameters(), optimizer)
             self.value = global_norm(own, scale)
             if group is not None:
                 squared = paddle.to_tensor([self.value**2])

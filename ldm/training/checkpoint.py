@@ -34,12 +34,29 @@ def save_networks(folder, networks: dict):
             entry.write(folder)
 
 
-def check_adapter(folder, networks: dict):
-    """ValueError if a checkpoint's LoRA or tokens are others than those of `networks`, or belong to another prior.
+def check_networks(folder, networks: dict):
+    """ValueError if a checkpoint is of other networks than `networks`: Paddle would leave out what does not fit."""
+    saved = _saved_networks(Path(folder) / STATE_FILE)
+    _check_adapter(folder, saved.get(KIND), networks.get(KIND))
+    for name in sorted((saved.keys() | networks.keys()) - {KIND}) if saved else ():
+        if name not in saved or name not in networks:
+            raise ValueError(
+                f"{folder} is of a run {'with' if name in saved else 'without'} training {name!r}: continue it with the "
+                "flags it was begun with (options.json), or choose another --output_dir."
+            )
+        one, other = ((entry.kind, json.loads(json.dumps(entry.config))) for entry in (saved[name], networks[name]))
+        if one != other:
+            raise ValueError(
+                f"{folder} holds a {name!r} of another size: continue it with the model it was begun with "
+                "(options.json), or choose another --output_dir."
+            )
+
+
+def _check_adapter(folder, saved, ours):
+    """ValueError if a checkpoint's LoRA or tokens (entries or None) are others than `ours`, or belong to another prior.
 
     Their weights might have the same shapes, and would be continued as what they are not.
     """
-    saved, ours = _saved_networks(Path(folder) / STATE_FILE).get(KIND), networks.get(KIND)
     if (saved is None) != (ours is None):
         raise ValueError(f"{folder} is of a run {'without' if saved is None else 'with'} a LoRA or learned tokens.")
     if saved is None:
@@ -61,18 +78,25 @@ def find_state_file(checkpoint) -> Path:
         return path
     if not path.exists():
         raise FileNotFoundError(f"The checkpoint {path} does not exist.")
-    if (path / STATE_FILE).is_file():
-        if problem := _problem_of_listed(path):
-            raise ValueError(f"{path} is not whole: {problem}. Take another checkpoint.")
-        return path / STATE_FILE
     complete = [
         folder for folder in numbered(path) if (folder / STATE_FILE).is_file() and not _problem_of_listed(folder)
     ]
+    if (path / STATE_FILE).is_file():
+        if problem := _problem_of_listed(path):
+            raise ValueError(f"{path} is not whole: {problem}. Take another checkpoint.")
+        later = bool(complete) and steps_done(complete[-1]) > steps_done(path)  # a finished run that was made longer
+        return (complete[-1] if later else path) / STATE_FILE
     if not complete:
         raise FileNotFoundError(
             f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a whole checkpoint-N with one."
         )
     return complete[-1] / STATE_FILE
+
+
+def steps_done(folder) -> int:
+    """Optimiser steps behind a checkpoint or an output folder's final weights; 0 if nothing says it."""
+    state = Path(folder) / "trainer_state.json"
+    return json.loads(state.read_text())["global_step"] if state.is_file() else 0
 
 
 def _problem_of_listed(folder: Path):

@@ -12,16 +12,16 @@ LEVEL = "loss_t"  # what ldm/training/levels.py calls them
 
 
 def read_history(run) -> list[dict]:
-    """The logged entries of a Trainer's output folder: the finished run's, else its last checkpoint's."""
+    """The logged entries of a Trainer's output folder: the finished run's or its last checkpoint's, whichever got further."""
     folder = Path(run)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the --output_dir of a training run.")
     last = get_last_checkpoint(str(folder))
     candidates = [folder / "trainer_state.json", *([Path(last) / "trainer_state.json"] if last else [])]
-    for path in candidates:
-        if path.is_file():
-            return json.loads(path.read_text())["log_history"]
-    raise FileNotFoundError(f"{folder} has no trainer_state.json: it appears with the first checkpoint.")
+    states = [json.loads(path.read_text()) for path in candidates if path.is_file()]
+    if not states:
+        raise FileNotFoundError(f"{folder} has no trainer_state.json: it appears with the first checkpoint.")
+    return max(states, key=lambda state: state.get("global_step", 0))["log_history"]
 
 
 def series(history: list[dict], name: str) -> tuple[list, list]:

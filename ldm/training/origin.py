@@ -16,6 +16,7 @@ class Origin:
     from_input: bool  # whether that layer was given bad numbers already
     parameter: Optional[str]  # a bad weight of that layer
     gradient: Optional[str]  # the layer with bad gradients nearest to the loss
+    gradients_known: bool  # whether there were gradients to look at
 
     def __str__(self):
         if self.argument:
@@ -26,12 +27,14 @@ class Origin:
             return f"the first {'reach' if self.from_input else 'appear in'} {self.layer}"
         if self.gradient:
             return f"the forward pass is finite, and the first bad gradient is that of {self.gradient}"
-        return "every layer's result and gradient is finite"
+        return f"every layer's result {'and gradient ' if self.gradients_known else ''}is finite"
 
 
-@paddle.no_grad()
-def find_origin(model, arguments: dict, dropout_seed: int) -> Origin:
-    """Run model(**arguments) -> loss () again, dropout included, and look at every layer's result and gradients."""
+def find_origin(model, arguments: dict, dropout_seed: int, backward: bool = False) -> Origin:
+    """Run model(**arguments) -> loss () again, dropout included, and look at every layer's result and gradients.
+
+    The gradients are those that the parameters have; backward: those of this pass, which are computed and kept there.
+    """
     watched = Watch()
     handles = [
         layer.register_forward_post_hook(watched.hook(name or type(model).__name__))
@@ -39,21 +42,25 @@ def find_origin(model, arguments: dict, dropout_seed: int) -> Origin:
     ]
     paddle.seed(dropout_seed)
     try:
-        loss = float(model(**arguments))
+        with paddle.set_grad_enabled(backward):
+            loss = model(**arguments)
     finally:
         for handle in handles:
             handle.remove()
+    if backward:
+        loss.backward()
     bad_arguments = [name for name, value in arguments.items() if not finite(value)]
     layers = dict(model.named_sublayers(include_self=True))
     gradients = [name for name in watched.order if name in layers and _bad(layers[name], "grad")]
     weights = _bad(layers[watched.first], None) if watched.first in layers else []
     return Origin(
-        loss=loss,
+        loss=float(loss),
         argument=bad_arguments[0] if bad_arguments else None,
         layer=watched.first,
         from_input=watched.from_input,
         parameter=weights[0] if weights else None,
         gradient=gradients[-1] if gradients else None,
+        gradients_known=any(parameter.grad is not None for parameter in model.parameters()),
     )
 
 

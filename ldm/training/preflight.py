@@ -33,7 +33,7 @@ def preflight(trainer, groups, checkpoint=None):
 
 def _look(report: Report, trainer, groups, checkpoint):
     args, task = trainer.args, trainer.task
-    steps, dataset = steps_of_run(trainer), trainer.train_dataset
+    steps, dataset = trainer.steps_of_run(), trainer.train_dataset
     check_samples(report, dataset, trainer._samples_per_step())
     check_captions(report, dataset, task.model, getattr(groups[0], "model_max_length", None))
     check_latents(report, task.model, dataset, SAMPLES if args.dry_run else SAMPLES_BEFORE_A_RUN)
@@ -44,14 +44,6 @@ def _look(report: Report, trainer, groups, checkpoint):
     check_memory(report, trainer, arguments)
     if not report.problems and (args.dry_run or checkpoint is None):
         check_step(report, trainer, arguments, steps)
-
-
-def steps_of_run(trainer) -> int:
-    """Optimiser steps, of --max_steps or of the epochs."""
-    args = trainer.args
-    if args.max_steps > 0:
-        return args.max_steps
-    return max(1, int(len(trainer.train_dataset) * args.num_train_epochs) // trainer._samples_per_step())
 
 
 def device(args) -> str:

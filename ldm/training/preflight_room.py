@@ -9,6 +9,7 @@ from ldm.training.memory import OPTIMIZER_BYTES, Forecast, gib, heap_holes, para
 from ldm.training.memory_blocks import FLOAT32, Shape
 from ldm.training.memory_now import allocated, available, on_cpu
 from ldm.training.preflight_report import Report
+from ldm.training.whole import numbered
 
 
 def half_precision(args) -> bool:
@@ -37,12 +38,14 @@ def check_disk(report: Report, trainer, steps: int):
     limit = args.save_total_limit
     together = min(saves, limit + 1) if limit and limit > 0 else saves  # a new one is whole before an old one goes
     needed, free = (together + 1) * each, free_on_disk(args.output_dir)
-    text = f"{gib(free)} GiB free; {together} checkpoints and the final weights of {gib(each)} GiB take {gib(needed)}"
+    there = sum(path.stat().st_size for folder in numbered(args.output_dir) for path in folder.rglob("*"))
+    needed = max(0, needed - there)  # of a run that goes on: part of those asked for, or deleted as new ones come
+    text = f"{gib(free)} GiB free; {together} checkpoints and the final weights of {gib(each)} GiB take {gib(needed)}{' more' if there else ''}"
     report.say("disk", text)
     if needed > free:
         report.problem(
             f"--output_dir {args.output_dir} has {gib(free)} GiB free, and {together} checkpoints of {gib(each)} GiB with the "
-            f"final weights take {gib(needed)}: add --save_total_limit 1, a larger --save_steps, or another --output_dir."
+            f"final weights take {gib(needed)}{' more' if there else ''}: add --save_total_limit 1, a larger --save_steps, or another --output_dir."
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from ldm.hashing import sha256_of
 from ldm.release import network_config
-from ldm.training.checkpoint import check_adapter
+from ldm.training.checkpoint import check_networks
 from ldm.training.preflight_report import Report
 from ldm.weights.convert import is_paddle_layout
 from ldm.weights.detect import TELLING_KEYS, detect_network, version_of_shapes
@@ -24,7 +24,7 @@ def check_weights(report: Report, task, checkpoint=None):
         return
     report.say("resumes from", str(checkpoint))
     try:
-        check_adapter(checkpoint, task.networks)
+        check_networks(checkpoint, task.networks)
     except ValueError as error:
         remedy = (
             "" if "--output_dir" in str(error) else " Choose another --output_dir, or the --method it was begun with."

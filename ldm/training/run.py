@@ -12,7 +12,7 @@ from ldm.training.bad_batch import replay
 from ldm.training.preflight import preflight, untouched_output
 from ldm.training.task import Task
 from ldm.training.trainer import CascadeTrainer
-from ldm.training.whole import last_whole, problem_of, tidy
+from ldm.training.whole import discard, last_whole, problem_of, tidy
 
 
 def find_checkpoint(args):
@@ -90,6 +90,8 @@ def train(build_task, *groups):
         return replay_bad_batch(trainer, args.replay_bad_batch, checkpoint)
     if args.preflight:
         preflight(trainer, groups, checkpoint)
+    if args.overwrite_output_dir and checkpoint is None and args.local_process_index == 0:
+        discard(args.output_dir)
     if args.should_save:
         save_options(args.output_dir, *groups)
     result = trainer.train(resume_from_checkpoint=checkpoint)
@@ -97,4 +99,5 @@ def train(build_task, *groups):
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()
+    trainer.wait_for_ranks()  # none may leave while another still needs it
     return result

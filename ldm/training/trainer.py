@@ -14,7 +14,7 @@ from ldm.stage import evaluating
 from ldm.training.bad_batch import BatchRecord
 from ldm.training.bad_numbers import Guard
 from ldm.training.callbacks import GradientNorm, Look
-from ldm.training.checkpoint import EMA_FILE, check_adapter, save_networks
+from ldm.training.checkpoint import EMA_FILE, check_networks, save_networks
 from ldm.training.console import use_readable_lines
 from ldm.training.draws import dropout_seed, streams
 from ldm.training.ema import Average, AverageUpdate
@@ -65,13 +65,18 @@ class CascadeTrainer(Trainer):
         layers = self.task.model.sublayers(include_self=True)
         if args.recompute and not any(hasattr(layer, "enable_recompute") for layer in layers):
             raise ValueError("--recompute True: nothing that is trained here can recompute its blocks. Leave it out.")
-        if args.distributed_dataloader:
-            raise ValueError("--distributed_dataloader: every rank reads its own samples here. Leave the flag out.")
+        if self._keeps_master_weights() and not hasattr(self.task.model, "unet"):
+            raise ValueError("--fp16_opt_level O2 is for Stage B and Stage C. Use --fp16_opt_level O1 here.")
         if args.ema_decay > 0 and args.sharding and self._keeps_master_weights():
             raise ValueError(
                 "--ema_decay with --sharding and --fp16_opt_level O2: each rank has only a part of the float32 weights "
                 "that are averaged. Use --fp16_opt_level O1, or leave out --sharding or --ema_decay."
             )
+
+    def _decorate_exclude_layers(self, model):
+        """What stays float32 under O2: a semantic encoder that is trained along, which always computes in it."""
+        trained_along = getattr(model, "effnet", None)
+        return super()._decorate_exclude_layers(model) + ([] if trained_along is None else [trained_along])
 
     def _keeps_master_weights(self) -> bool:
         return self.args.fp16_opt_level == "O2" and (self.args.fp16 or self.args.bf16)
@@ -92,12 +97,7 @@ class CascadeTrainer(Trainer):
 
     def get_train_dataloader(self):
         args = self.args
-        per_step = self._samples_per_step()
-        if args.max_steps <= 0:  # the sampler's length is the run's: it must be known
-            mix, samples = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
-            if mix is not None:  # an epoch is one of the set's own samples
-                samples = mix.own / (1 - mix.share)
-            args.max_steps = max(1, int(samples * args.num_train_epochs) // per_step)
+        args.max_steps = self.steps_of_run()  # the sampler's length is the run's: it must be known
         return TimedDataLoader(
             self.pace,
             self.train_dataset,
@@ -105,6 +105,16 @@ class CascadeTrainer(Trainer):
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
         )
+
+    def steps_of_run(self) -> int:
+        """Optimiser steps, of --max_steps or of the epochs."""
+        args = self.args
+        if args.max_steps > 0:
+            return args.max_steps
+        mix, samples = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
+        if mix is not None:  # an epoch is one of the set's own samples
+            samples = mix.own / (1 - mix.share)
+        return max(1, int(samples * args.num_train_epochs) // self._samples_per_step())
 
     def _samples_per_step(self) -> int:
         args = self.args
@@ -207,18 +217,18 @@ class CascadeTrainer(Trainer):
         output_dir, local_main = args.output_dir, args.local_process_index == 0
         if local_main:
             stage(final)
-        self._wait_for_ranks()
+        self.wait_for_ranks()
         args.output_dir = str(final.parent / STAGING)
         try:
             super()._save_checkpoint(model, metrics)
         finally:
             args.output_dir = output_dir
-        self._wait_for_ranks()
+        self.wait_for_ranks()
         for turn in (args.process_index == 0, local_main):  # the first node, then others with a disk of their own
             if turn and (final.parent / STAGING / final.name).is_dir():
                 finish(final)
                 rotate(final.parent, args.save_total_limit)
-            self._wait_for_ranks()
+            self.wait_for_ranks()
 
     def _rotate_checkpoints(self, use_mtime=False, output_dir=None):
         """Not when PaddleNLP asks for it: the new checkpoint has no name yet, and the old ones may still be needed."""
@@ -238,8 +248,14 @@ class CascadeTrainer(Trainer):
 
     def _load_from_checkpoint(self, resume_from_checkpoint=None):
         if resume_from_checkpoint is not None:
-            check_adapter(resume_from_checkpoint, self.task.networks)
-        super()._load_from_checkpoint(resume_from_checkpoint)
+            check_networks(resume_from_checkpoint, self.task.networks)
+        try:
+            super()._load_from_checkpoint(resume_from_checkpoint)
+        except AssertionError as error:  # Paddle's word for a parameter of another type
+            raise ValueError(
+                f"{resume_from_checkpoint} does not fit ({error}): continue with the precision it was begun with "
+                "(--fp16_opt_level in options.json), or choose another --output_dir."
+            ) from error
         if resume_from_checkpoint is None:
             return
         folder = Path(resume_from_checkpoint)
@@ -252,7 +268,8 @@ class CascadeTrainer(Trainer):
         """The weights of a checkpoint folder, and what belongs to them; None: nothing changes."""
         self._load_from_checkpoint(checkpoint)
 
-    def _wait_for_ranks(self):
+    def wait_for_ranks(self):
+        """Go on when every rank has got here."""
         if self.args.world_size > 1:
             paddle.distributed.barrier()
 

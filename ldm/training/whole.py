@@ -47,6 +47,13 @@ def last_whole(folder, say=print) -> Optional[Path]:
     return None
 
 
+def discard(folder, say=print):
+    """Remove the checkpoints in `folder`, those of a run that is not gone on with: a later restart would find them."""
+    for path in numbered(folder):
+        say(f"Removing {path}: --overwrite_output_dir begins anew.")
+        _remove(path)
+
+
 def stage(final: Path) -> Path:
     """An empty staging folder; what is to become `final` is written into it under the name of `final`."""
     staging = final.parent / STAGING
@@ -91,11 +98,16 @@ def rotate(folder, keep: Optional[int]):
     paths = sorted(numbered(folder), key=lambda path: path.stat().st_mtime)
     whole = [path for path in paths if problem_of(path) is None]
     for path in [path for path in paths if path not in whole[-keep:]]:
-        doomed = path.parent / STAGING / f"deleted-{path.name}"  # renamed first: half-deleted it must not have its name
-        shutil.rmtree(doomed, ignore_errors=True)
-        doomed.parent.mkdir(exist_ok=True)
-        os.rename(path, doomed)
-        shutil.rmtree(doomed, ignore_errors=True)
+        _remove(path)
+
+
+def _remove(path: Path):
+    """Delete a checkpoint; renamed first: half-deleted it must not have its name."""
+    doomed = path.parent / STAGING / f"deleted-{path.name}"
+    shutil.rmtree(doomed, ignore_errors=True)
+    doomed.parent.mkdir(exist_ok=True)
+    os.rename(path, doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def _publish(staged: Path, final: Path):

@@ -5,9 +5,11 @@ import sys
 
 import pytest
 from helpers import ROOT
+from paddlenlp.trainer.trainer_utils import OptimizerNames, ShardingOption
 
 from ldm.training import autoencoder, decoder, previewer, prior
 from ldm.training.arguments import parse_into
+from ldm.training.unsupported import check_supported
 
 BASE = ["--output_dir", "out", "--do_train"]
 
@@ -53,6 +55,12 @@ def test_documented_flags_arrive():
         ("--batch_norm_momentum 1", "batch_norm_momentum"),
         ("--num_inference_steps 0", "num_inference_steps"),
         ("--do_eval", "do_eval"),
+        ("--evaluation_strategy steps", "do_eval"),
+        ("--save_strategy epoch", "--save_strategy epoch"),
+        ("--logging_strategy epoch --save_strategy epoch", "--save_strategy and --logging_strategy epoch"),
+        ("--use_async_save True", "--use_async_save"),
+        ("--unified_checkpoint True", "--unified_checkpoint"),
+        ("--warmup_ratio 0.1 --warmup_steps 20", "leave one of them out"),
     ],
 )
 def test_refused_flags(flags, message):
@@ -88,3 +96,26 @@ def test_unknown_flags_are_refused():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode != 0 and "no_such_flag" in done.stderr
     assert "Traceback" not in done.stderr.splitlines()[-1]
+
+
+def test_a_warmup_ratio_is_not_lost_to_the_default_number_of_steps():
+    *_, training = parse_arguments([*BASE, "--warmup_ratio", "0.1", "--max_steps", "50"])
+    assert training.get_warmup_steps(50) == 5
+
+
+def test_what_only_a_gpu_could_start_is_refused_too():
+    *_, training = parse_arguments(BASE)
+    check_supported(training)
+    training.sharding = [ShardingOption.FULL_SHARD]
+    with pytest.raises(ValueError, match="--sharding stage3: only stage1"):
+        check_supported(training)
+    training.sharding, training.fp16, training.fp16_opt_level = [ShardingOption.SHARD_OP], True, "O2"
+    check_supported(training)
+    for flag in ("amp_master_grad", "distributed_dataloader"):  # PaddleNLP drops them, saying so, on one CPU
+        setattr(training, flag, True)
+        with pytest.raises(ValueError, match=f"--{flag}"):
+            check_supported(training)
+        setattr(training, flag, False)
+    training.optim = OptimizerNames.ADAMW_MINI
+    with pytest.raises(ValueError, match="adamw_mini .* they vanish"):
+        check_supported(training)

@@ -112,6 +112,29 @@ def test_the_first_block_is_named_and_the_replay_finds_it_again(make_trainer):
     assert math.isfinite(replay(trainer.model, path).loss)
 
 
+def test_a_bad_gradient_is_found_in_a_replay_too(make_trainer):
+    """The forward pass is finite: only going back shows what was wrong."""
+
+    class NoGradient(paddle.autograd.PyLayer):
+        @staticmethod
+        def forward(ctx, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            return gradient * math.nan
+
+    trainer = make_trainer()
+    layer = dict(trainer.model.named_sublayers())[f"{BLOCK}.mapper"]
+    layer.register_forward_post_hook(lambda layer, inputs, output: NoGradient.apply(output))
+    with pytest.raises(NonFinite, match=f"the first bad gradient is that of {BLOCK}.mapper"):
+        trainer.train()
+    path, _ = only_report(trainer)
+    for parameter in trainer.model.parameters():
+        parameter.clear_gradient(set_to_zero=False)
+    assert replay(trainer.model, path).gradient == f"{BLOCK}.mapper"
+
+
 def test_the_replay_computes_the_loss_of_the_step(make_trainer):
     """Arguments and dropout are the step's: with the weights of then, the loss is the very number."""
     trainer = make_trainer()

@@ -10,7 +10,7 @@ import paddle
 import pytest
 
 from ldm.release import load_network, network_config
-from ldm.training.checkpoint import extract_unet, find_state_file, save_networks
+from ldm.training.checkpoint import check_networks, extract_unet, find_state_file, save_networks
 from ldm.training.task import NetworkEntry
 from ldm.training.whole import MANIFEST
 from ldm.weights.files import TensorFile
@@ -145,3 +145,25 @@ def test_half_precision_checkpoints_keep_their_values(checkpoint, tmp_path):
             assert json.loads(file.metadata["config"])["c_hidden"] == [64, 64]
             for key, value in network.state_dict().items():
                 assert np.allclose(file.read_numpy(key), value.numpy(), rtol=bound, atol=bound), (dtype, key)
+
+
+def test_final_weights_are_taken_unless_a_longer_run_has_got_further(checkpoint, tmp_path):
+    folder, _ = checkpoint
+    shutil.copy(folder / "model_state.pdparams", tmp_path)
+    for path, step in ((tmp_path, 10), (folder, 10)):
+        (path / "trainer_state.json").write_text(json.dumps({"global_step": step}))
+    assert find_state_file(tmp_path) == tmp_path / "model_state.pdparams"
+    (folder / "trainer_state.json").write_text(json.dumps({"global_step": 15}))
+    assert find_state_file(tmp_path) == folder / "model_state.pdparams"
+
+
+def test_a_run_goes_on_with_its_own_networks_only(tmp_path):
+    prior, encoder = NetworkEntry("stage_c", {"c_hidden": (8, 8)}), NetworkEntry("effnet", {})
+    save_networks(tmp_path, {"unet": prior, "effnet": encoder})
+    check_networks(tmp_path, {"unet": prior, "effnet": encoder})
+    with pytest.raises(ValueError, match="with training 'effnet'"):
+        check_networks(tmp_path, {"unet": prior})
+    with pytest.raises(ValueError, match="without training 'previewer'"):
+        check_networks(tmp_path, {"unet": prior, "effnet": encoder, "previewer": encoder})
+    with pytest.raises(ValueError, match="'unet' of another size"):
+        check_networks(tmp_path, {"unet": NetworkEntry("stage_c", {"c_hidden": (8, 16)}), "effnet": encoder})

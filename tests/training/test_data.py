@@ -189,4 +189,3 @@ def test_train_sh_takes_the_model_from_config(tmp_path):
         return done.stderr
 
     assert "my_weights" in error() and "others" in error(WEIGHTS="others")
-    assert "2B" in error(VERSION="2B")

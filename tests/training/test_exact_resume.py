@@ -72,3 +72,16 @@ def test_a_continued_run_ends_the_same(folder, tmp_path, way):
     if "adaptive" in flags:
         states = [(path / "adaptive_weight.json").read_bytes() for path in (whole, continued)]
         assert states[0] == states[1]
+
+
+def test_a_run_that_overwrites_another_is_resumed_as_itself(folder, tmp_path):
+    """Killed after its first checkpoint, the new run must not be continued from a later one of the old run."""
+    output = tmp_path / "out"
+    run(folder, output, "")
+    new = "--overwrite_output_dir True --max_steps 4 --learning_rate 1e-5"
+    run(folder, output, new)
+    assert sorted(path.name for path in output.glob("checkpoint-*")) == ["checkpoint-3"]
+    run(folder, tmp_path / "alone", new)
+    states = [paddle.load(str(path / "checkpoint-3" / "model_state.pdparams"), return_numpy=True) for path in (output, tmp_path / "alone")]
+    for key, value in states[1].items():
+        assert np.array_equal(states[0][key], value) if isinstance(value, np.ndarray) else True, key

@@ -14,6 +14,7 @@ from ldm.training.arguments import parse_into
 from ldm.training.preflight import preflight
 from ldm.training.preflight_data import histogram, judge_latents
 from ldm.training.preflight_report import PreflightFailed, Report
+from ldm.training.preflight_room import check_disk, checkpoint_bytes
 from ldm.training.preflight_step import arguments_of, first_batch, try_step
 from ldm.training.program import training_program
 from ldm.training.run import build_trainer, train
@@ -178,3 +179,25 @@ def test_a_resumed_run_tries_no_step(inputs):
     report = preflight(trainer, parse_into(prior.GROUPS, inputs.flags), "a checkpoint")
     assert any("a checkpoint" in line for line in report.lines)
     assert not any("one step" in line for line in report.lines)
+
+
+def test_checkpoints_that_are_there_count_as_room(inputs, monkeypatch):
+    """A run that fitted when it began can be resumed once its checkpoints have taken their place."""
+    trainer = build_trainer(prior.build_task, *parse_into(prior.GROUPS, [*inputs.flags, "--save_total_limit", "1"]))
+    each = checkpoint_bytes(trainer)
+    monkeypatch.setattr("ldm.training.preflight_room.free_on_disk", lambda folder: 3 * each - there)
+
+    def problems():
+        report = Report()
+        check_disk(report, trainer, steps=10_000)
+        return report.problems
+
+    there = 0
+    assert not problems()
+    there = each
+    assert problems()
+    folder = inputs.output / "checkpoint-500"
+    folder.mkdir(parents=True)
+    with open(folder / "weights", "wb") as file:
+        file.truncate(each)
+    assert not problems()
