@@ -19,9 +19,9 @@ class ModelPreviewer(EncoderOwner, nn.Layer):
 
     With `train_encoder` the two are a small plain autoencoder: the quickest way to latents that mean something.
 
-    noise: standard deviation of what is added to the latents, in units of each channel's own in the batch (an encoder
-    that is trained along cannot escape it by larger latents): latents of a prior, which errs, are shown as well, and
-    the encoder learns a code in which small errors are small in the picture.
+    noise: standard deviation of what is added to the latents, in units of each channel's own in the batch: latents of a
+    prior, which errs, are shown as well, and the encoder learns a code in which small errors are small in the picture.
+    That unit is differentiated too: taken for a constant it makes larger latents look better, and they grow without end.
     """
 
     def __init__(self, weights_path, noise: float = 0.0):
@@ -45,7 +45,7 @@ class ModelPreviewer(EncoderOwner, nn.Layer):
             images = cut_squares(images, corners, TRAINING_FACTOR * latent_noise.shape[2])
         latents = self.encode(images)
         target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
-        deviation = latents.detach().std(axis=[0, 2, 3], keepdim=True)
+        deviation = (latents.var(axis=[0, 2, 3], keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
         return F.mse_loss(self.previewer(latents + self.noise * deviation * latent_noise), target)
 
     @paddle.no_grad()
