@@ -3,6 +3,8 @@
 import paddle
 import pytest
 from helpers import distance
+from paddle import nn
+from paddle.nn import functional as F
 from small_release import write_scenes_and_release
 
 from ldm.diffusion.noise import NoiseStream
@@ -31,6 +33,37 @@ def test_the_loss_is_that_of_the_squares(folder):
     ours = model(images, noise, corners=paddle.to_tensor([[3, 60], [0, 11]]))
     assert distance(ours, model(squares, noise)) < 1e-6
     assert distance(ours, model(images[:, :, :64, :64], noise)) > 1e-3
+
+
+def test_larger_latents_are_not_better(folder):
+    """Behind a previewer that ignores their scale the loss has no slope in it: noise grows with the latents it is for."""
+
+    class Scaled(nn.Layer):
+        def __init__(self, latents):
+            super().__init__()
+            self.latents, self.scale = latents, self.create_parameter([1], default_initializer=nn.initializer.Constant(2.0))
+
+        def encode(self, images):
+            return self.latents * self.scale
+
+    class Blind(nn.Layer):
+        def forward(self, x):
+            return F.interpolate((x / x.square().mean().sqrt())[:, :3], scale_factor=8)
+
+    model = ModelPreviewer(folder / "release", noise=0.5)
+    model.effnet, model.previewer = Scaled(paddle.randn([2, 16, 3, 3])), Blind()
+    model(paddle.rand([2, 3, 96, 96]), paddle.randn([2, 16, 3, 3])).backward()
+    assert abs(float(model.effnet.scale.grad)) < 1e-6
+
+
+def test_flat_latents_have_a_gradient(folder):
+    model = ModelPreviewer(folder / "release", noise=0.5)
+    latents = paddle.zeros([1, 16, 2, 2])
+    latents.stop_gradient = False
+    model.effnet = nn.Identity()
+    model.effnet.encode = lambda images: latents
+    model(paddle.rand([1, 3, 64, 64]), paddle.randn([1, 16, 2, 2])).backward()
+    assert bool(paddle.isfinite(latents.grad).all())
 
 
 def test_draws_cover_the_image(folder):
