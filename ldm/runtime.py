@@ -68,6 +68,11 @@ def use_copying_transposes():
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
 
 
+def use_exact_matrix_products():
+    """Let GPUs multiply float32 as float32, unless the user has set the variable: newer ones use TF32, of 10 bits."""
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
+
+
 def prepare():
     """Use every core (Paddle's CPU kernels default to one thread; a value the user has set is kept), import quietly."""
     use_fast_matrix_products()

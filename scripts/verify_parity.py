@@ -2,14 +2,13 @@
 """Compare this port with recorded reference vectors; one row per case, non-zero exit on any miss."""
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ldm.runtime import prepare  # noqa: E402
+from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
 
 
 def main(argv=None) -> int:
@@ -21,7 +20,7 @@ def main(argv=None) -> int:
     parser.add_argument("--plot", metavar="PNG", help="also draw the errors and their bounds")
     parser.add_argument("--strict", action="store_true", help='count "not yet" as a miss')
     args = parser.parse_args(argv)
-    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # the bounds are float32's; newer GPUs multiply in less
+    use_exact_matrix_products()
     prepare()
     from ldm.parity.plot import plot_rows
     from ldm.parity.suite import check_file, record_files

@@ -1,6 +1,5 @@
 """What every test shares: the project importable without installation, the `slow` marker, a rule-filled release."""
 
-import os
 import sys
 from pathlib import Path
 
@@ -15,9 +14,9 @@ for folder in (
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
 
-from ldm.runtime import prepare  # noqa: E402
+from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
 
-os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # as in verify_parity.py
+use_exact_matrix_products()
 prepare()
 
 import paddle  # noqa: E402

@@ -68,7 +68,7 @@ class Guard(TrainerCallback):
         )
         self.skipped += 1
         if args.on_non_finite == "stop" or self.skipped > MOST_SKIPPED:
-            _wait_for_ranks()  # every rank's report is written before the first of them ends the run
+            self.trainer.wait_for_ranks()  # every rank's report is written before the first of them ends the run
             if args.on_non_finite == "skip":
                 message += f" It is the {self.skipped}th such step in a row: giving up."
             raise NonFinite(message)
@@ -84,7 +84,7 @@ class Guard(TrainerCallback):
         self.overflows = self.overflows + 1 if found else 0
         if scale < LOWEST_LOSS_SCALE:
             report = self._report(BAD_GRADIENT, "fp16 loss scale")
-            _wait_for_ranks()
+            self.trainer.wait_for_ranks()
             raise NonFinite(
                 f"The fp16 loss scale has collapsed to {scale:g} after {self.overflows} steps in a row whose gradients "
                 f"overflowed: no scale fits. Use --bf16 True, or --fp16_opt_level O1, or a lower --learning_rate. {report}"
@@ -114,8 +114,3 @@ def _highest_of_ranks(value: int) -> int:
     tensor = paddle.to_tensor([value], dtype="int32")
     paddle.distributed.all_reduce(tensor, op=paddle.distributed.ReduceOp.MAX)
     return int(tensor)
-
-
-def _wait_for_ranks():
-    if paddle.distributed.get_world_size() > 1:
-        paddle.distributed.barrier()

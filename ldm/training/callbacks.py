@@ -20,16 +20,17 @@ class GradientNorm(TrainerCallback):
 
     def on_optimizer_begin(self, args, state, control, model=None, optimizer=None, scaler=None, **kwargs):
         self.value = None
+        if (state.global_step + 1) % args.logging_steps:
+            return
         own, group = gradient_shard(model.parameters(), optimizer)
         if group is not None and scaler is not None:
             return  # under loss scaling PaddleNLP sums the ranks' gradients later than this
-        if (state.global_step + 1) % args.logging_steps == 0:
-            scale = float(scaler._scale) if scaler is not None else 1.0
-            self.value = global_norm(own, scale)
-            if group is not None:
-                squared = paddle.to_tensor([self.value**2])
-                paddle.distributed.all_reduce(squared, group=group)
-                self.value = float(squared) ** 0.5
+        scale = float(scaler._scale) if scaler is not None else 1.0
+        self.value = global_norm(own, scale)
+        if group is not None:
+            squared = paddle.to_tensor([self.value**2])
+            paddle.distributed.all_reduce(squared, group=group)
+            self.value = float(squared) ** 0.5
 
     def added_to(self, logs: dict) -> dict:
         """`logs` of a training step with `grad_norm`; others (the run's summary) unchanged."""

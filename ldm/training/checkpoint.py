@@ -40,16 +40,10 @@ def check_networks(folder, networks: dict):
     _check_adapter(folder, saved.get(KIND), networks.get(KIND))
     for name in sorted((saved.keys() | networks.keys()) - {KIND}) if saved else ():
         if name not in saved or name not in networks:
-            raise ValueError(
-                f"{folder} is of a run {'with' if name in saved else 'without'} training {name!r}: continue it with the "
-                "flags it was begun with (options.json), or choose another --output_dir."
-            )
-        one, other = ((entry.kind, json.loads(json.dumps(entry.config))) for entry in (saved[name], networks[name]))
-        if one != other:
-            raise ValueError(
-                f"{folder} holds a {name!r} of another size: continue it with the model it was begun with "
-                "(options.json), or choose another --output_dir."
-            )
+            raise _not_ours(folder, f"is of a run {'with' if name in saved else 'without'} training {name!r}")
+        ours = networks[name]
+        if (saved[name].kind, saved[name].config) != (ours.kind, _as_saved(ours.config)):
+            raise _not_ours(folder, f"holds a {name!r} of another size")
 
 
 def _check_adapter(folder, saved, ours):
@@ -58,17 +52,25 @@ def _check_adapter(folder, saved, ours):
     Their weights might have the same shapes, and would be continued as what they are not.
     """
     if (saved is None) != (ours is None):
-        raise ValueError(f"{folder} is of a run {'without' if saved is None else 'with'} a LoRA or learned tokens.")
+        raise _not_ours(folder, f"is of a run {'without' if saved is None else 'with'} a LoRA or learned tokens")
     if saved is None:
         return
-    config = json.loads(json.dumps(ours.config))  # tuples become lists
+    config = _as_saved(ours.config)
     kept = {name: value for name, value in saved.config.items() if name != "base"}  # a file, which may have moved
     differing = [name for name, value in kept.items() if config.get(name) != value]
     if differing:
-        raise ValueError(
-            f"{folder} was trained with other {', '.join(differing)} of the LoRA or its tokens: continue it with the "
-            "flags it was begun with (options.json), or choose another --output_dir."
-        )
+        raise _not_ours(folder, f"was trained with other {', '.join(differing)} of the LoRA or its tokens")
+
+
+def _as_saved(config: dict) -> dict:
+    """Constructor arguments as they come back from a file: tuples are lists there."""
+    return json.loads(json.dumps(config))
+
+
+def _not_ours(folder, difference: str) -> ValueError:
+    return ValueError(
+        f"{folder} {difference}: continue it with the flags it was begun with (options.json), or choose another --output_dir."
+    )
 
 
 def find_state_file(checkpoint) -> Path:

@@ -3,9 +3,8 @@
 import json
 from pathlib import Path
 
-from paddlenlp.trainer import get_last_checkpoint
-
 from ldm.atomic import atomic_path
+from ldm.training.whole import numbered
 
 PANEL = (3.2, 2.6)  # inches
 LEVEL = "loss_t"  # what ldm/training/levels.py calls them
@@ -16,8 +15,7 @@ def read_history(run) -> list[dict]:
     folder = Path(run)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the --output_dir of a training run.")
-    last = get_last_checkpoint(str(folder))
-    candidates = [folder / "trainer_state.json", *([Path(last) / "trainer_state.json"] if last else [])]
+    candidates = [place / "trainer_state.json" for place in (folder, *numbered(folder)[-1:])]
     states = [json.loads(path.read_text()) for path in candidates if path.is_file()]
     if not states:
         raise FileNotFoundError(f"{folder} has no trainer_state.json: it appears with the first checkpoint.")

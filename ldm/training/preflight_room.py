@@ -40,12 +40,12 @@ def check_disk(report: Report, trainer, steps: int):
     needed, free = (together + 1) * each, free_on_disk(args.output_dir)
     there = sum(path.stat().st_size for folder in numbered(args.output_dir) for path in folder.rglob("*"))
     needed = max(0, needed - there)  # of a run that goes on: part of those asked for, or deleted as new ones come
-    text = f"{gib(free)} GiB free; {together} checkpoints and the final weights of {gib(each)} GiB take {gib(needed)}{' more' if there else ''}"
-    report.say("disk", text)
+    take = f"of {gib(each)} GiB take {gib(needed)}{' more' if there else ''}"
+    report.say("disk", f"{gib(free)} GiB free; {together} checkpoints and the final weights {take}")
     if needed > free:
         report.problem(
-            f"--output_dir {args.output_dir} has {gib(free)} GiB free, and {together} checkpoints of {gib(each)} GiB with the "
-            f"final weights take {gib(needed)}{' more' if there else ''}: add --save_total_limit 1, a larger --save_steps, or another --output_dir."
+            f"--output_dir {args.output_dir} has {gib(free)} GiB free, and {together} checkpoints and the final weights "
+            f"{take}: add --save_total_limit 1, a larger --save_steps, or another --output_dir."
         )
 
 
