@@ -26,10 +26,7 @@ def check_weights(report: Report, task, checkpoint=None):
     try:
         check_networks(checkpoint, task.networks)
     except ValueError as error:
-        remedy = (
-            "" if "--output_dir" in str(error) else " Choose another --output_dir, or the --method it was begun with."
-        )
-        report.problem(f"{error}{remedy}")
+        report.problem(str(error))
 
 
 def weight_files(model) -> list[Path]:
