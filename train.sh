@@ -10,8 +10,8 @@ cd "$(dirname "$0")"
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
 
 # Folder and size of the model are config.py's unless WEIGHTS or VERSION is set
-official=$(python -c 'import config; print(config.WEIGHTS_PATH)')
-if [ -z "${WEIGHTS:-}" ] && [ -f assets/demo/README.md ] && [ ! -e "$official" ]; then
+if [ -z "${WEIGHTS:-}" ] && [ -f assets/demo/README.md ] &&
+    [ ! -e "$(python -c 'import config; print(config.WEIGHTS_PATH)')" ]; then
     case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=384}" ;; esac
     : "${DATASET:=assets/houses}" "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
 fi
