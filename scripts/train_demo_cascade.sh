@@ -179,9 +179,9 @@ stage_features() {
     done
 }
 
-# In strong noise only places and colours together say anything (a linear fit of colours, shapes, sizes and places to the
-# latents explains next to nothing but the background, one of their products half): this takes Adam with a short memory. After
-# 600 steps on plain scenes the error with beta2 = 0.95 is what it is with 0.999 after 1,000; twice the rate learns slower.
+# In strong noise words matter in products only: a linear fit of all words to the latents of one-object scenes leaves 0.287 of
+# the 0.294 that backgrounds alone leave; place times size times colour and shape leave 0.147 of 0.363 on plain ones. Adam
+# with a short memory finds such products sooner: after 600 steps on plain scenes 0.241 with beta2 = 0.95, 0.271 with 0.999.
 train_prior() {
     name=$1 prior_batch=$2
     shift 2
