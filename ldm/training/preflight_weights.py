@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from ldm.hashing import sha256_of
-from ldm.release import network_config
+from ldm.release import OUTPUT_SIZE_KEY, network_config, output_size
 from ldm.training.checkpoint import check_networks
 from ldm.training.preflight_report import Report
 from ldm.weights.convert import is_paddle_layout
@@ -20,6 +20,7 @@ def check_weights(report: Report, task, checkpoint=None):
     """The files that a model was read from, and the checkpoint that is continued: it must be of the same kind of run."""
     for path in weight_files(task.model):
         report.say("weights", identity(path))
+    check_image_size(report, task)
     if checkpoint is None:
         return
     report.say("resumes from", str(checkpoint))
@@ -27,6 +28,16 @@ def check_weights(report: Report, task, checkpoint=None):
         check_networks(checkpoint, task.networks)
     except ValueError as error:
         report.problem(str(error))
+
+
+def check_image_size(report: Report, task):
+    """A prior that is taught another size than it was trained for: meant by some, an oversight of others."""
+    taught = {int(entry.notes[OUTPUT_SIZE_KEY]) for entry in task.networks.values() if OUTPUT_SIZE_KEY in entry.notes}
+    if taught and (trained_for := output_size(task.model.unet_path)) not in taught:
+        report.warn(
+            f"{task.model.unet_path} was trained for images of {trained_for} px and is taught {min(taught)} px now; "
+            f"--output_size {trained_for} keeps to its size."
+        )
 
 
 def weight_files(model) -> list[Path]:

@@ -1,14 +1,17 @@
 """The checks before a run: what they say, that wrong latents do not pass, and that they change nothing."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
 from bad_inputs import Inputs
 from helpers import ROOT
 from PIL import Image
+from safetensors.numpy import save_file
 
 from ldm.data.folder import ImageTextFolder
-from ldm.release import load_network
+from ldm.release import OUTPUT_SIZE_KEY, load_network
 from ldm.training import previewer, prior
 from ldm.training.arguments import parse_into
 from ldm.training.preflight import preflight
@@ -16,8 +19,10 @@ from ldm.training.preflight_data import histogram, judge_latents
 from ldm.training.preflight_report import PreflightFailed, Report
 from ldm.training.preflight_room import check_disk, checkpoint_bytes
 from ldm.training.preflight_step import arguments_of, first_batch, try_step
+from ldm.training.preflight_weights import check_image_size
 from ldm.training.program import training_program
 from ldm.training.run import build_trainer, train
+from ldm.training.task import NetworkEntry
 
 
 @pytest.fixture
@@ -60,9 +65,22 @@ def test_a_dry_run_reports_and_writes_nothing(inputs, capsys):
         "one step      loss ",
         "2 steps: ",
         "Warning: 1 of 3 captions lose their ends",
+        "was trained for images of 1024 px and is taught 85 px now; --output_size 1024 keeps to its size",
     ):
         assert piece in said, said
     assert not (inputs.folder / "output").exists()
+
+
+@pytest.mark.parametrize("taught, warned", [("384", False), ("1024", True)])
+def test_a_prior_that_is_taught_another_size_is_warned_of(tmp_path, taught, warned):
+    prior = tmp_path / "prior.safetensors"
+    save_file({"weight": np.zeros(1, np.float32)}, prior, {OUTPUT_SIZE_KEY: "384"})
+    task = SimpleNamespace(
+        model=SimpleNamespace(unet_path=prior), networks={"unet": NetworkEntry("stage_c", {}, {OUTPUT_SIZE_KEY: taught})}
+    )
+    report = Report()
+    check_image_size(report, task)
+    assert bool(report.warnings) == warned
 
 
 def test_problems_are_listed_together(inputs, monkeypatch, capsys):
