@@ -5,7 +5,6 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
-RELEASE := build/rule_release
 PARITY_ARGS ?= --no_full_size
 
 .DEFAULT_GOAL := help
@@ -18,10 +17,9 @@ help: ## list these targets
 
 venv: $(VENV)/.installed ## set up .venv/ for inference and training
 
-generate: $(VENV)/.installed ## two pictures in results/, with small untrained weights
-	$(PY) scripts/make_rule_release.py --output $(RELEASE)
-	$(PY) inference.py --weights $(RELEASE) --caption "a red fox in the snow" --caption "a lighthouse at night" \
-		--output_dir results $(GENERATE_ARGS)
+generate: $(VENV)/.installed ## four pictures and a contact sheet in results/, with the bundled demo model
+	$(PY) inference.py --weights assets/demo --caption assets/demo/captions.txt --output_dir results --contact_sheet \
+		$(GENERATE_ARGS)
 
 test: $(VENV)/.installed-test ## run the tests
 	$(PY) -m pytest $(PYTEST_ARGS)

@@ -53,16 +53,16 @@ def test_the_demo_is_complete_small_and_in_half_precision():
         with TensorFile(DEMO / name) as file:
             floats = {dtype for dtype in file.dtypes.values() if dtype != "I64"}  # counters of BatchNorms
             assert floats == {"F16"}, name
-    assert native_size(DEMO) == 256
+    assert native_size(DEMO) == 384
 
 
 @finished
 def test_pictures_follow_their_captions():
     """Eight held-out prompts of one object: nearly all backgrounds and colours are right; by chance 4 % and 8 % are."""
-    examples = [make_example(SceneSettings(64, 256, 11, "test"), index) for index in range(64)]
+    examples = [make_example(SceneSettings(64, 384, 11, "test"), index) for index in range(64)]
     scenes = [scene for scene, _ in examples if len(scene.items) == 1][:8]
     captions = [text for scene, text in examples if scene in scenes][:8]
-    settings = GenerationSettings(256, 256, seed=0)
+    settings = GenerationSettings(384, 384, seed=0)
     images = StableCascade(DEMO)(captions, len(captions), settings, progress=False)
     verdicts = [check(image, scene) for image, scene in zip(images, scenes)]
     assert sum(verdict.background for verdict in verdicts) >= 6
