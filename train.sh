@@ -2,7 +2,7 @@
 # Fine-tune the prior (Stage C) on captioned images. Every value can be set from the environment, every flag overridden
 # by "$@":   DATASET=my_photos OUTPUT_SIZE=1024 STEPS=2000 sh train.sh --fp16 True --fp16_opt_level O2
 # Several GPUs: LAUNCH="python -m paddle.distributed.launch --gpus 0,1,2,3" sh train.sh
-# Without official weights it teaches the bundled demo model, where there is one, what a house is.
+# Without official weights and DATASET it teaches the bundled demo model what a house is: scripts/teach_demo.sh.
 set -eu
 cd "$(dirname "$0")"
 
@@ -12,8 +12,9 @@ cd "$(dirname "$0")"
 # Folder and size of the model are config.py's unless WEIGHTS or VERSION is set
 if [ -z "${WEIGHTS:-}" ] && [ -f assets/demo/README.md ] &&
     [ ! -e "$(python -c 'import config; print(config.WEIGHTS_PATH)')" ]; then
+    case "$*" in *--dataset_path*) ;; *) [ -n "${DATASET:-}" ] || exec sh scripts/teach_demo.sh "$@" ;; esac
     case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=384}" ;; esac
-    : "${DATASET:=assets/houses}" "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
+    : "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"
 fi
 
 ${LAUNCH:-python} train_stage_c_trainer.py \

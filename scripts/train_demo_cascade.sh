@@ -206,7 +206,7 @@ stage_evaluation() {
 }
 
 stage_houses() {
-    WEIGHTS="$RELEASE" DATASET=assets/houses OUTPUT_SIZE=$SIZE BATCH_SIZE=12 STEPS=200 LEARNING_RATE=3e-4 OUTPUT="$WORK/houses" sh train.sh
+    WEIGHTS="$RELEASE" WORK="$WORK/houses_data" OUTPUT="$WORK/houses" sh scripts/teach_demo.sh
     python scripts/extract_unet_weights.py --checkpoint_path "$WORK/houses" --model_file "$WORK/houses.safetensors"
     python scripts/evaluate_scenes.py --weights "$RELEASE" --prior_weights "$WORK/houses.safetensors" \
         --parts judge prompts concept --output_dir "$WORK/evaluation_houses"
