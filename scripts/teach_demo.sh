@@ -8,14 +8,14 @@ cd "$(dirname "$0")/.."
 
 WEIGHTS="${WEIGHTS:-assets/demo}"
 WORK="${WORK:-build/teach_demo}"
-SIZE=384 # what the demo generates
+SIZE="${OUTPUT_SIZE:-384}" # what the demo generates
 
-python scripts/make_scene_dataset.py --output "$WORK/known" --count 2000 --size $SIZE --seed 9 --workers 2
+python scripts/make_scene_dataset.py --output "$WORK/known" --count 2000 --size "$SIZE" --seed 9 --workers 2
 python scripts/cache_features.py --weights_path "$WEIGHTS" --dataset_path assets/houses --preservation_path "$WORK/known" \
-    --output_size $SIZE --feature_cache "$WORK/features"
+    --output_size "$SIZE" --feature_cache "$WORK/features"
 
 # A LoRA of the release's recipe: it learns a little more of the house than training all weights does. Loss, noise and the
 # optimizer's memory are those that the demo's prior was trained with. A rate of 5e-3 or more costs old prompts.
-WEIGHTS="$WEIGHTS" DATASET=assets/houses OUTPUT_SIZE=$SIZE BATCH_SIZE="${BATCH_SIZE:-24}" STEPS="${STEPS:-500}" \
+WEIGHTS="$WEIGHTS" DATASET=assets/houses OUTPUT_SIZE="$SIZE" BATCH_SIZE="${BATCH_SIZE:-24}" STEPS="${STEPS:-500}" \
     LEARNING_RATE="${LEARNING_RATE:-3e-3}" sh train.sh --preservation_path "$WORK/known" --feature_cache "$WORK/features" \
     --method lora --lora_rank 4 --loss_weight none --noise_shift 4 --adam_beta2 0.95 --lr_scheduler_type cosine --warmup_steps 10 "$@"

@@ -206,7 +206,8 @@ stage_evaluation() {
 }
 
 stage_houses() {
-    WEIGHTS="$RELEASE" WORK="$WORK/houses_data" OUTPUT="$WORK/houses" sh scripts/teach_demo.sh
+    # OUTPUT first: an assignment sees the ones before it
+    OUTPUT="$WORK/houses" WEIGHTS="$RELEASE" WORK="$WORK/houses_data" sh scripts/teach_demo.sh
     python scripts/extract_unet_weights.py --checkpoint_path "$WORK/houses" --model_file "$WORK/houses.safetensors"
     python scripts/evaluate_scenes.py --weights "$RELEASE" --prior_weights "$WORK/houses.safetensors" \
         --parts judge prompts concept --output_dir "$WORK/evaluation_houses"
