@@ -10,6 +10,14 @@ WEIGHTS="${WEIGHTS:-assets/demo}"
 WORK="${WORK:-build/teach_demo}"
 SIZE="${OUTPUT_SIZE:-384}" # what the demo generates
 
+# Scenes and features are made for one size, before the trainer reads its flags
+case "${RESOLUTION:+--resolution} $*" in
+    *--resolution* | *--output_size*)
+        echo "scripts/teach_demo.sh: the size is set by OUTPUT_SIZE=N, what is generated: OUTPUT_SIZE=512 sh train.sh" >&2
+        exit 2
+        ;;
+esac
+
 python scripts/make_scene_dataset.py --output "$WORK/known" --count 2000 --size "$SIZE" --seed 9 --workers 2
 python scripts/cache_features.py --weights_path "$WEIGHTS" --dataset_path assets/houses --preservation_path "$WORK/known" \
     --output_size "$SIZE" --feature_cache "$WORK/features"

@@ -11,6 +11,7 @@ from helpers import ROOT
 from PIL import Image
 from small_release import write_scenes_and_release
 
+from ldm.demo import CARD, DEMO
 from ldm.training import autoencoder, clip, decoder, previewer, prior
 from ldm.training.arguments import parse_into
 from ldm.training.data import open_dataset
@@ -172,6 +173,18 @@ def test_train_sh_takes_an_output_size(tmp_path):
 
     assert "training pixels 384," in run(OUTPUT_SIZE="512").stdout
     assert "--resolution says 768" in run(OUTPUT_SIZE="512", RESOLUTION="768").stderr
+
+
+def test_teaching_the_demo_takes_its_size_from_output_size_alone(tmp_path):
+    """Refused before anything is drawn."""
+    if not (DEMO / CARD).is_file():
+        pytest.skip("the demo model is not in the repository")
+    env = {**os.environ, "WORK": str(tmp_path / "work")}
+    for flags, settings in (["--resolution", "288"], {}), (["--output_size=512"], {}), ([], {"RESOLUTION": "288"}):
+        command = ["sh", "scripts/teach_demo.sh", *flags]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**env, **settings})
+        assert done.returncode == 2 and "OUTPUT_SIZE=512" in done.stderr, done.stderr
+    assert not (tmp_path / "work").exists()
 
 
 def test_train_sh_takes_the_model_from_config(tmp_path):
