@@ -17,7 +17,7 @@ PLAIN="$WORK/train_plain"
 # quarter of the latent of a 256-px picture, and a third of them lose their shape in it.
 SIZE=384
 SEEN=288
-STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder encoder_fine encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c evaluation houses}"
+STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder encoder_fine encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c stage_c_fine evaluation houses}"
 mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
@@ -198,6 +198,11 @@ stage_stage_c_plain() (
 
 stage_stage_c() {
     train_prior stage_c 64 --max_steps 9000 --warmup_steps 100 --noise_shift 4 --seed 3
+}
+
+# A second, shorter descent from where the first ended: a restart brings all of a one-object scene from 72 to 77 %
+stage_stage_c_fine() {
+    train_prior stage_c_fine 64 --max_steps 3000 --warmup_steps 100 --noise_shift 4 --learning_rate 7e-4 --seed 6
 }
 
 # Judge it, teach it from a dozen pictures what a house is by what `sh train.sh` does without official weights, judge that
