@@ -49,9 +49,11 @@ def parse(argv=None) -> argparse.Namespace:
 
 def measure(args):
     """Measure the parts that were asked for."""
+    from ldm.demo import weights_folder
     from ldm.evaluation.suite import evaluate
     from ldm.pipeline import native_size
 
+    args.weights = weights_folder(args.weights)
     if args.size is None:
         args.size = native_size(args.weights, prior_path=args.prior_weights)
     settings = EvaluationSettings(**{field.name: getattr(args, field.name) for field in fields(EvaluationSettings)})

@@ -18,7 +18,6 @@ PLAIN="$WORK/train_plain"
 SIZE=384
 SEEN=288
 STAGES="${*:-data init stage_a stage_a_fine clip_plain clip encoder encoder_fine encoder_whole previewer features_b stage_b stage_b_whole features stage_c_plain stage_c stage_c_fine evaluation houses}"
-mkdir -p "$WORK/log"
 
 # What every trainer is given, in one process: for what looks at a whole batch (statistics, contrasts)
 train() {
@@ -218,7 +217,11 @@ stage_houses() {
         --parts judge prompts concept --output_dir "$WORK/evaluation_houses"
 }
 
+for stage in $STAGES; do
+    type "stage_$stage" >/dev/null 2>&1 || { echo "There is no stage $stage; see STAGES in $0." >&2; exit 2; }
+done
 stage=
+mkdir -p "$WORK/log"
 trap '[ $? -eq 0 ] || echo "$stage failed: see $WORK/log/$stage.log" >&2' EXIT
 for stage in $STAGES; do
     if [ -f "$WORK/log/$stage.done" ]; then

@@ -1,6 +1,10 @@
 """The bundled demo model: complete, small enough, used where no other weights are, and its pictures follow captions."""
 
+import os
+import subprocess
+
 import pytest
+from helpers import ROOT
 
 import config
 from ldm import demo
@@ -67,3 +71,11 @@ def test_pictures_follow_their_captions():
     verdicts = [check(image, scene) for image, scene in zip(images, scenes)]
     assert sum(verdict.background for verdict in verdicts) >= 6
     assert sum(verdict.colour for verdict in verdicts) >= 6
+
+
+def test_the_recipe_refuses_an_unknown_stage_before_it_begins(tmp_path):
+    env = {**os.environ, "WORK": str(tmp_path / "work")}
+    command = ["sh", "scripts/train_demo_cascade.sh", "data", "stage_x"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    assert done.returncode == 2 and "no stage stage_x" in done.stderr
+    assert not (tmp_path / "work").exists()
