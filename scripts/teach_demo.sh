@@ -23,7 +23,7 @@ python scripts/cache_features.py --weights_path "$WEIGHTS" --dataset_path assets
     --output_size "$SIZE" --feature_cache "$WORK/features"
 
 # A LoRA of the release's recipe: it learns a little more of the house than training all weights does. Loss, noise and the
-# optimizer's memory are those that the demo's prior was trained with. At a rate of 3e-3 half as many houses are learned.
-WEIGHTS="$WEIGHTS" DATASET=assets/houses OUTPUT_SIZE="$SIZE" BATCH_SIZE="${BATCH_SIZE:-24}" STEPS="${STEPS:-500}" \
-    LEARNING_RATE="${LEARNING_RATE:-6e-3}" sh train.sh --preservation_path "$WORK/known" --feature_cache "$WORK/features" \
+# optimizer's memory are those that the demo's prior was trained with. 500 steps at 3e-3 learn half as many houses.
+WEIGHTS="$WEIGHTS" DATASET=assets/houses OUTPUT_SIZE="$SIZE" BATCH_SIZE="${BATCH_SIZE:-24}" STEPS="${STEPS:-800}" \
+    LEARNING_RATE="${LEARNING_RATE:-4e-3}" sh train.sh --preservation_path "$WORK/known" --feature_cache "$WORK/features" \
     --method lora --lora_rank 4 --loss_weight none --noise_shift 4 --adam_beta2 0.95 --lr_scheduler_type cosine --warmup_steps 10 "$@"
