@@ -15,10 +15,8 @@ from ldm.scenes.checker import check
 from ldm.scenes.dataset import SceneSettings, make_example
 
 MOST_BYTES = 40e6
-finished = pytest.mark.skipif(not (DEMO / demo.CARD).is_file(), reason="the demo model is not in the repository yet")
 
 
-@finished
 def test_missing_default_weights_mean_the_demo_and_say_so(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(config, "WEIGHTS_PATH", str(tmp_path / "models"))
     assert weights_folder() == DEMO and weights_folder(config.WEIGHTS_PATH) == DEMO
@@ -42,7 +40,6 @@ def test_without_a_demo_a_missing_default_is_an_error(monkeypatch, tmp_path):
         open_release()
 
 
-@finished
 def test_the_demo_is_complete_small_and_in_half_precision():
     from ldm.weights.files import TensorFile
 
@@ -60,7 +57,6 @@ def test_the_demo_is_complete_small_and_in_half_precision():
     assert native_size(DEMO) == 384
 
 
-@finished
 def test_pictures_follow_their_captions():
     """Eight held-out prompts of one object: nearly all backgrounds and colours are right; by chance 4 % and 8 % are."""
     examples = [make_example(SceneSettings(64, 384, 11, "test"), index) for index in range(64)]

@@ -2,10 +2,9 @@
 
 import cache_features
 import extract_unet_weights
-import pytest
 from helpers import ROOT
 
-from ldm.demo import CARD, DEMO
+from ldm.demo import DEMO
 from ldm.evaluation.examples import concept_examples, held_out_examples
 from ldm.pipeline import StableCascade
 from ldm.scenes.checker import check
@@ -19,8 +18,6 @@ SIZE = 384
 SHOWN = 12  # prompts of each kind
 LEAST_LEARNED = 2  # houses among them; the prior as it is draws none
 MOST_LOST = 3  # old shapes; without the preserved scenes about five are lost
-
-pytestmark = pytest.mark.skipif(not (DEMO / CARD).is_file(), reason="the demo model is not in the repository")
 
 
 def right_shapes(examples, prior_path=None) -> int:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.demo import CARD, DEMO
 from ldm.evaluation import judge
 from ldm.evaluation.settings import PARTS
 
@@ -123,7 +122,6 @@ def test_help_names_the_parts(capsys):
     assert done.value.code == 0 and all(name in out for name in PARTS)
 
 
-@pytest.mark.skipif(not (DEMO / CARD).is_file(), reason="the demo model is not in the repository")
 def test_without_weights_the_demo_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("config.WEIGHTS_PATH", str(tmp_path / "models"))
     assert evaluate("--parts", "judge", "--count", "4", "--output_dir", tmp_path) == 0
