@@ -3,8 +3,9 @@
 
 python benchmarks/matrix_product.py [--threads 2] [--peer_python .venv-peer/bin/python]
 
-Each way runs in a process of its own. "MKL" is Paddle's eager product, with the AVX2 or AVX-512 code of the MKL inside
-its wheel (MKL_DEBUG_CPU_TYPE 5 or 7); "oneDNN" is Paddle's inference program, the weights packed once.
+Each way runs in a process of its own. "MKL" is Paddle's eager product as `ldm.runtime` sets it up, beside it the AVX2 and
+AVX-512 code of the MKL inside Paddle's wheel (MKL_DEBUG_CPU_TYPE 5 and 7); "oneDNN" is Paddle's inference program, the
+weights packed once.
 """
 
 import argparse
@@ -24,7 +25,12 @@ SHAPES = {  # name -> rows, columns of the input, columns of the output: batch 2
     "decoder 700M, level 2": (8192, 576, 2304),
     "decoder 700M, level 3": (2048, 1152, 4608),
 }
-WAYS = {"MKL AVX2": "5", "MKL AVX-512": "7", "oneDNN": "7"}
+WAYS = {  # name -> variables of its process
+    "MKL": {},
+    "MKL AVX2": {"MKL_DEBUG_CPU_TYPE": "5"},
+    "MKL AVX-512": {"MKL_DEBUG_CPU_TYPE": "7"},
+    "oneDNN": {},
+}
 
 
 def best_of(call, seconds: float) -> float:
@@ -98,7 +104,7 @@ def main():
     if args.measure:
         return measure(args.measure, args.seconds)
 
-    programs = [(way, sys.executable, {"MKL_DEBUG_CPU_TYPE": WAYS[way]}) for way in args.ways]
+    programs = [(way, sys.executable, WAYS[way]) for way in args.ways]
     if args.peer_python:
         programs.append(("PyTorch", args.peer_python, {}))
     results = {}

@@ -1,13 +1,10 @@
 """Multi-head attention of image tokens over themselves and the conditioning tokens, weights fused as in the release."""
 
-import math
-
 import paddle
 from paddle import nn
-from paddle.nn import functional as F
 
+from ldm.networks.dot_product import dot_product_attention
 from ldm.networks.linear import linear, linear_map
-from ldm.precision import float32_region
 
 
 class MultiHeadAttention(nn.Layer):
@@ -29,16 +26,23 @@ class MultiHeadAttention(nn.Layer):
         self.out_proj = linear(channels, channels)
         self.in_proj_update = None  # (tokens, first and last column) -> what a LoRA adds to these of the projection
 
-    def split_heads(self, tokens):
-        """(B, L, C) -> (B, heads, L, C / heads)."""
+    def split_heads(self, tokens, parts: int):
+        """(B, L, parts * C) -> (B, heads, L, C / heads) for each part."""
         batch, length, _ = tokens.shape
-        return tokens.reshape([batch, length, self.heads, -1]).transpose([0, 2, 1, 3])
+        apart = tokens.reshape([batch, length, parts, self.heads, self.channels // self.heads])
+        return apart.transpose([2, 0, 3, 1, 4]).unbind()
+
+    def join_heads(self, tokens):
+        """(B, heads, L, C / heads) -> (B, L, C), and the output's linear map."""
+        batch, _, length, _ = tokens.shape
+        return self.out_proj(tokens.transpose([0, 2, 1, 3]).reshape([batch, length, self.channels]))
 
     def forward(self, query, key_value):
         query_weight, key_value_weight = self.in_proj_weight.split([self.channels, 2 * self.channels], axis=1)
         query_bias, key_value_bias = self.in_proj_bias.split([self.channels, 2 * self.channels])
-        q = self.projected(query, query_weight, query_bias, 0, self.channels)
-        return self.attend(q, self.projected(key_value, key_value_weight, key_value_bias, self.channels))
+        queries = self.projected(query, query_weight, query_bias, 0, self.channels)
+        keys_and_values = self.projected(key_value, key_value_weight, key_value_bias, self.channels)
+        return self.attend(*self.split_heads(queries, 1), *self.split_heads(keys_and_values, 2))
 
     def projected(self, tokens, weight, bias, first: int = 0, last=None):
         """tokens (B, L, C) by columns first:last of the fused projection, whose weight and bias are given."""
@@ -49,35 +53,24 @@ class MultiHeadAttention(nn.Layer):
         return projection + self.in_proj_update(tokens, first, last).astype(projection.dtype)
 
     def keys_and_values(self, tokens):
-        """Tokens (B, S, C) -> what `attend` takes of them, (B, S, 2C)."""
+        """Tokens (B, S, C) -> their keys and values, (2, B, heads, S, C / heads)."""
         first = self.channels
-        return self.projected(tokens, self.in_proj_weight[:, first:], self.in_proj_bias[first:], first)
+        projection = self.projected(tokens, self.in_proj_weight[:, first:], self.in_proj_bias[first:], first)
+        return paddle.stack(self.split_heads(projection, 2))
 
     def queries(self, tokens):
-        """Tokens (B, L, C) -> (B, L, C)."""
+        """Tokens (B, L, C) -> (B, heads, L, C / heads)."""
         last = self.channels
-        return self.projected(tokens, self.in_proj_weight[:, :last], self.in_proj_bias[:last], 0, last)
+        projection = self.projected(tokens, self.in_proj_weight[:, :last], self.in_proj_bias[:last], 0, last)
+        return self.split_heads(projection, 1)[0]
 
     def all_three(self, tokens):
-        """Tokens (B, L, C) -> queries (B, L, C) and keys and values (B, L, 2C), by one product."""
-        fused = self.projected(tokens, self.in_proj_weight, self.in_proj_bias)
-        return fused.split([self.channels, 2 * self.channels], axis=-1)
+        """Tokens (B, L, C) -> queries, keys and values, (B, heads, L, C / heads) each, by one product."""
+        return self.split_heads(self.projected(tokens, self.in_proj_weight, self.in_proj_bias), 3)
 
-    def attend(self, queries, keys_and_values):
-        """Queries (B, L, C) over keys and values (B, S, 2C) -> (B, L, C)."""
-        batch, length, channels = queries.shape
-        keys, values = keys_and_values.chunk(2, axis=-1)
-        q, k, v = (self.split_heads(part) for part in (queries, keys, values))  # (B, heads, L or S, d)
-
-        # Attend
-        scores = paddle.matmul(q * (1 / math.sqrt(channels // self.heads)), k, transpose_y=True)
-        with float32_region():
-            weights = F.softmax(scores.astype("float32"), axis=-1).astype(v.dtype)  # (B, heads, L, S)
-        weights = F.dropout(weights, self.dropout, training=self.training)
-        mixed = paddle.matmul(weights, v)
-
-        # Join heads
-        return self.out_proj(mixed.transpose([0, 2, 1, 3]).reshape([batch, length, channels]))
+    def attend(self, queries, keys, values):
+        """Queries (B, heads, L, C / heads) over keys and values (B, heads, S, C / heads) -> (B, L, C)."""
+        return self.join_heads(dot_product_attention(queries, keys, values, self.dropout, self.training))
 
 
 class Attention2D(nn.Layer):
@@ -94,12 +87,13 @@ class Attention2D(nn.Layer):
         return self.attn(query, key_value).reshape([batch, height, width, channels])
 
     def prepared(self, x, keys_and_values, self_attn: bool):
-        """The same where the tokens' keys and values (B, S, 2C) are known already."""
+        """The same where the tokens' keys and values (2, B, heads, S, C / heads) are known already."""
         batch, height, width, channels = x.shape
         pixels = x.reshape([batch, height * width, channels])
+        keys, values = keys_and_values.unbind()
         if self_attn:
-            queries, own = self.attn.all_three(pixels)
-            keys_and_values = paddle.concat([own, keys_and_values], axis=1)
+            queries, own_keys, own_values = self.attn.all_three(pixels)
+            keys, values = paddle.concat([own_keys, keys], axis=2), paddle.concat([own_values, values], axis=2)
         else:
             queries = self.attn.queries(pixels)
-        return self.attn.attend(queries, keys_and_values).reshape([batch, height, width, channels])
+        return self.attn.attend(queries, keys, values).reshape([batch, height, width, channels])

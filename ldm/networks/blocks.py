@@ -13,6 +13,7 @@ from paddle import nn
 from ldm.networks.attention import Attention2D
 from ldm.networks.broadcast import scale_and_shift
 from ldm.networks.depthwise import DepthwiseConv2D
+from ldm.networks.dropout import Dropout
 from ldm.networks.gelu import GELU
 from ldm.networks.linear import conv, linear
 from ldm.networks.norms import LayerNorm2D
@@ -28,7 +29,7 @@ class Conditioning:
     timesteps: list  # one (B, c_r) embedding for r, then one per extra condition (sca, crp)
     tokens: Optional[paddle.Tensor]  # (B, S, c_cond) conditioning tokens
     control: object = None  # iterator over ControlNet residuals (B, C, h, w) or None, one per residual block visited
-    keys_and_values: dict = field(default_factory=dict)  # AttnBlock -> what it made of the tokens, (B, S, 2C), if known
+    keys_and_values: dict = field(default_factory=dict)  # AttnBlock -> what it made of the tokens, (2, B, heads, S, d), if known
 
     def add_control(self, x):
         """Add the next ControlNet residual, resized, to x (B, H, W, C)."""
@@ -42,7 +43,7 @@ def channel_mlp(c_in: int, c: int, dropout: float, residual_scale: float) -> nn.
     """Linear to 4c, GELU, GlobalResponseNorm, dropout, Linear to c; indices 0 to 4 are checkpoint keys."""
     last = nn.initializer.XavierUniform(gain=residual_scale)
     return nn.Sequential(
-        linear(c_in, 4 * c), GELU(), GlobalResponseNorm(4 * c), nn.Dropout(dropout), linear(4 * c, c, last)
+        linear(c_in, 4 * c), GELU(), GlobalResponseNorm(4 * c), Dropout(dropout), linear(4 * c, c, last)
     )
 
 
@@ -125,5 +126,5 @@ class AttnBlock(nn.Layer):
         return x + self.attention(self.norm(x), self.kv_mapper(conditioning.tokens), self.self_attn)
 
     def keys_and_values(self, tokens):
-        """Conditioning tokens (B, S, c_cond) -> their keys and values (B, S, 2C), which are the same in every step."""
+        """Conditioning tokens (B, S, c_cond) -> their keys and values (2, B, heads, S, d), which are the same in every step."""
         return self.attention.attn.keys_and_values(self.kv_mapper(tokens))

@@ -21,6 +21,12 @@ def scaled_and_shifted(x, scale, shift):
     return over_image(scale, x).multiply_(x).add_(over_image(shift, x))
 
 
+def add_vector(image, vector):
+    """image + vector (C,) in eager mode on a CPU; without gradients the sum takes the image's place."""
+    spread = over_image(vector.reshape([1, 1, -1]), image)
+    return image + spread if paddle.is_grad_enabled() else image.add_(spread)
+
+
 class _ScaleAndShift(PyLayer):
     """Keeps image and vectors, not the vectors spread out."""
 

@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.networks.broadcast import add_vector, eager_on_cpu
 from ldm.precision import float32_region
 
 
@@ -38,18 +39,30 @@ def resize_channels_last(x, size):
 # `paddle.jit`, which then calls itself without end.
 
 
+def bias_apart(layer, x) -> bool:
+    """Whether a convolution's bias is better added to its output channels last: Paddle's CPU kernels broadcast slowly."""
+    return layer.bias is not None and eager_on_cpu(x, layer.weight, layer.bias)
+
+
 class Conv2D(nn.Conv2D):
-    """`nn.Conv2D` for (B, H, W, C)."""
+    """`nn.Conv2D`, padded with zeros, for (B, H, W, C)."""
 
     def forward(self, x):
-        return to_channels_last(nn.Conv2D.forward(self, to_channels_first(x)))
+        if not bias_apart(self, x):
+            return to_channels_last(nn.Conv2D.forward(self, to_channels_first(x)))
+        options = {"stride": self._stride, "padding": self._padding, "dilation": self._dilation, "groups": self._groups}
+        return add_vector(to_channels_last(F.conv2d(to_channels_first(x), self.weight, **options)), self.bias)
 
 
 class Conv2DTranspose(nn.Conv2DTranspose):
     """`nn.Conv2DTranspose` for (B, H, W, C)."""
 
     def forward(self, x):
-        return to_channels_last(nn.Conv2DTranspose.forward(self, to_channels_first(x)))
+        if not bias_apart(self, x):
+            return to_channels_last(nn.Conv2DTranspose.forward(self, to_channels_first(x)))
+        options = {"stride": self._stride, "padding": self._padding, "dilation": self._dilation, "groups": self._groups}
+        options["output_padding"] = self.output_padding
+        return add_vector(to_channels_last(F.conv2d_transpose(to_channels_first(x), self.weight, **options)), self.bias)
 
 
 class PixelUnshuffle(nn.PixelUnshuffle):

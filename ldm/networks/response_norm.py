@@ -30,9 +30,7 @@ class GlobalResponseNorm(nn.Layer):
             gamma, beta = (p.astype("float32").reshape([1, 1, -1]) for p in (self.gamma, self.beta))
             if paddle.is_grad_enabled() and eager_on_cpu():
                 return _ResponseNorm.apply(wide, gamma, beta).astype(x.dtype)
-            # `square` is faster than the product; in a program oneDNN is slower at it
-            squares = wide.square() if eager_on_cpu() else wide * wide
-            relative, *_ = relative_response(sum_over_image(squares))
+            relative, *_ = relative_response(sum_over_image(wide * wide))
             return scale_and_shift(wide, 1 + gamma * relative, beta).astype(x.dtype)
 
 
@@ -55,7 +53,7 @@ class _ResponseNorm(PyLayer):
     @staticmethod
     def forward(ctx, x, gamma, beta):
         x = x.contiguous()  # see `ldm.networks.norms`
-        sums = sum_over_image(x.square())
+        sums = sum_over_image(x * x)
         relative, *_ = relative_response(sums)
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, gamma, beta)]
         ctx.save_for_backward(x, gamma, sums)

