@@ -3,13 +3,12 @@
 
 python benchmarks/matrix_product.py [--threads 2] [--peer_python .venv-peer/bin/python]
 
-Each way runs in a process of its own. "MKL" is Paddle's eager product as `ldm.runtime` sets it up, beside it the AVX2 and
-AVX-512 code of the MKL inside Paddle's wheel (MKL_DEBUG_CPU_TYPE 5 and 7); "oneDNN" is Paddle's inference program, the
-weights packed once.
+Each way runs in a process of its own, all of them in turn: what else the machine does falls on all. "MKL" is Paddle's
+eager product as `ldm.runtime` sets it up, beside it the AVX2 and AVX-512 code of the MKL inside Paddle's wheel
+(MKL_DEBUG_CPU_TYPE 5 and 7); "oneDNN" is Paddle's inference program, the weights packed once.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -78,7 +77,7 @@ def torch_eager(rows, inner, columns):
 
 
 def measure(way: str, seconds: float):
-    """Billions of operations a second per shape, as one line of JSON."""
+    """Answer each shape's name on stdin with billions of operations a second."""
     if way == "PyTorch":
         make = torch_eager
     else:
@@ -87,16 +86,32 @@ def measure(way: str, seconds: float):
 
         prepare()
         make = paddle_program if way == "oneDNN" else paddle_eager
-    rates = {}
-    for name, (rows, inner, columns) in SHAPES.items():
-        rates[name] = 2 * rows * inner * columns / best_of(make(rows, inner, columns), seconds) / 1e9
-    print(json.dumps(rates))
+    for line in sys.stdin:
+        rows, inner, columns = SHAPES[line.strip()]
+        print(2 * rows * inner * columns / best_of(make(rows, inner, columns), seconds) / 1e9, flush=True)
+
+
+def start(way: str, python: str, variables: dict, threads: int, seconds: float):
+    """A process that measures one way."""
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), **variables}
+    command = [python, __file__, "--measure", way, "--seconds", str(seconds)]
+    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def ask(process, shape: str) -> float:
+    process.stdin.write(shape + "\n")
+    process.stdin.flush()
+    answer = process.stdout.readline()
+    if not answer:
+        raise RuntimeError(f"{' '.join(process.args)} ended with code {process.wait()}.")
+    return float(answer)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each shape and way")
+    parser.add_argument("--seconds", type=float, default=0.5, help="for each shape and way in a round")
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer_python", help="python of an environment with PyTorch, to measure that too")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
     parser.add_argument("--measure", help=argparse.SUPPRESS)
@@ -107,21 +122,17 @@ def main():
     programs = [(way, sys.executable, WAYS[way]) for way in args.ways]
     if args.peer_python:
         programs.append(("PyTorch", args.peer_python, {}))
-    results = {}
-    for way, python, variables in programs:
-        environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads), **variables}
-        command = [python, __file__, "--measure", way, "--seconds", str(args.seconds)]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
-        if done.returncode:
-            print(f"{way}: ended with code {done.returncode}. {done.stderr.strip()[-300:]}", file=sys.stderr)
-            continue
-        results[way] = json.loads(done.stdout.splitlines()[-1])
-    print(f"float32, {args.threads} threads, billions of operations a second\n")
-    print(f"| product | rows x inner x columns | {' | '.join(results)} |")
-    print("|" + "---|" * (len(results) + 2))
+    workers = {way: start(way, python, variables, args.threads, args.seconds) for way, python, variables in programs}
+    print(f"float32, {args.threads} threads, billions of operations a second: the best of {args.rounds} rounds\n")
+    print(f"| product | rows x inner x columns | {' | '.join(workers)} |")
+    print("|" + "---|" * (len(workers) + 2))
     for name, shape in SHAPES.items():
-        rates = " | ".join(f"{rates[name]:.0f}" for rates in results.values())
+        rounds = [[ask(worker, name) for worker in workers.values()] for _ in range(args.rounds)]
+        rates = " | ".join(f"{max(rates):.0f}" for rates in zip(*rounds, strict=True))
         print(f"| {name} | {' x '.join(map(str, shape))} | {rates} |")
+    for worker in workers.values():
+        worker.stdin.close()
+        worker.wait()
 
 
 if __name__ == "__main__":

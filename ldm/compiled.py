@@ -40,7 +40,7 @@ def check_compilable():
 class CompiledUNet:
     """Stands in for a UNet where it generates: `bound` and what else the sampling loop asks for.
 
-    folder: where programs are kept. keep_weights False: once a program is there, the network gives up the weights that
+    folder: where programs are kept. keep_weights False: before a program is loaded, the network gives up the weights that
     the program has (about two thirds of them), and is of use to this object alone. One program is loaded at a time.
     """
 
@@ -90,18 +90,19 @@ class CompiledUNet:
             "paddle": paddle.__version__,
         }
         folder = self.cache.get(key, lambda temporary: self._export(temporary, shapes))
+        if not self.keep_weights and self.complete:  # before the program's copy of them takes its place
+            give_up_weights(self.network)
+            self.complete = False
         try:
             self.predictor = open_program(folder)
         except Exception as error:  # whatever Paddle raises for a damaged file
-            self.say(
-                f"The compiled program in {folder} cannot be read ({' '.join(str(error).split()):.100}): rebuilding."
-            )
             self.cache.discard(key)
+            why = f"The compiled program in {folder} cannot be read ({' '.join(str(error).split()):.100})"
+            if not self.complete:
+                raise ValueError(f"{why} and has been removed: start again, which compiles it anew.") from error
+            self.say(f"{why}: rebuilding.")
             self.predictor = open_program(self.cache.get(key, lambda temporary: self._export(temporary, shapes)))
         self.shapes = shapes
-        if not self.keep_weights and self.complete:
-            give_up_weights(self.network)
-            self.complete = False
 
     def _export(self, folder: Path, shapes):
         if not self.complete:

@@ -157,6 +157,19 @@ def test_weights_may_be_given_up(tmp_path, said):
 
 
 @paddle.no_grad()
+def test_without_its_weights_a_broken_entry_is_removed_and_said(tmp_path, said):
+    network = small()
+    (x, r), conditions = split(inputs_c(network))
+    CompiledUNet(network, tmp_path, say=said.append).bound(x.shape[2:], **conditions)
+    (entry,) = entries(tmp_path)
+    (entry / PROGRAM).write_bytes(b"x" * (entry / PROGRAM).stat().st_size)
+    compiled = CompiledUNet(network, tmp_path, keep_weights=False, say=said.append)
+    with pytest.raises(ValueError, match=f"{entry.name} cannot be read .* removed: start again"):
+        compiled.bound(x.shape[2:], **conditions)
+    assert entries(tmp_path) == []
+
+
+@paddle.no_grad()
 def test_what_cannot_be_compiled_is_refused(tmp_path, monkeypatch):
     network = small()
     (x, r), conditions = split(inputs_c(network))

@@ -20,16 +20,19 @@ def dot_product_attention(queries, keys, values, dropout_rate: float = 0.0, trai
     """
     batch, heads, length, width = queries.shape
     queries = queries * (1 / math.sqrt(width))
-    scores = batch * heads * length * keys.shape[2]
-    if scores <= IN_CACHE or paddle.is_grad_enabled() or not eager_on_cpu(queries, keys, values):
+    scores = length * keys.shape[2]  # of one head
+    if batch * heads * scores <= IN_CACHE or not _in_parts(queries, keys, values):
         return _attend(queries, keys, values, dropout_rate, training)
-    at_once = max(1, IN_CACHE // (length * keys.shape[2]))
+    firsts = range(0, batch * heads, max(1, IN_CACHE // scores))
     flat = [part.reshape([batch * heads, *part.shape[2:]]) for part in (queries, keys, values)]
-    firsts = range(0, batch * heads, at_once)
-    mixed = [
-        _attend(*(part[first : first + at_once] for part in flat), dropout_rate, training) for first in firsts
-    ]
-    return paddle.concat(mixed).reshape(queries.shape)
+    parts = [[tensor[first : first + firsts.step] for tensor in flat] for first in firsts]
+    mixed = paddle.concat([_attend(*part, dropout_rate, training) for part in parts])
+    return mixed.reshape([batch, heads, length, width])
+
+
+def _in_parts(*tensors) -> bool:
+    """Whether these are better computed in parts: on a CPU, in eager mode without gradients or in a traced program."""
+    return not paddle.in_dynamic_mode() or (not paddle.is_grad_enabled() and eager_on_cpu(*tensors))
 
 
 def _attend(queries, keys, values, dropout_rate, training):
