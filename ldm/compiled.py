@@ -11,7 +11,8 @@ import paddle
 from paddle import nn
 
 from ldm.compiled_cache import ProgramCache, content_hash, source_hash
-from ldm.networks.blocks import FeedForwardBlock, ResBlock
+from ldm.networks.attention import MultiHeadAttention
+from ldm.networks.blocks import FeedForwardBlock, ResBlock, TimestepBlock
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.unet import CascadeUNet, Prepared
@@ -182,12 +183,19 @@ def has_hooks(network: nn.Layer) -> bool:
     )
 
 
+def clear(layer: nn.Layer):
+    """Free a layer's weights."""
+    for parameter in layer.parameters():
+        parameter._clear_data()
+
+
 def give_up_weights(network: CascadeUNet):
-    """Free what `prepare` does not need of a network: the weights of its residual and feed-forward blocks."""
-    for block in network.sublayers():
-        if isinstance(block, (ResBlock, FeedForwardBlock)):
-            for parameter in block.parameters():
-                parameter._clear_data()
+    """Free what `prepare` does not need of a network: all of its blocks but what makes keys and values."""
+    for layer in network.sublayers():
+        if isinstance(layer, (ResBlock, FeedForwardBlock, TimestepBlock)):
+            clear(layer)
+        elif isinstance(layer, MultiHeadAttention):
+            clear(layer.out_proj)
 
     def refuse(layer, inputs):
         raise ValueError("This network gave up its weights to a compiled program: load it again to use it itself.")
