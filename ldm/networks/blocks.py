@@ -29,7 +29,7 @@ class Conditioning:
     timesteps: list  # one (B, c_r) embedding for r, then one per extra condition (sca, crp)
     tokens: Optional[paddle.Tensor]  # (B, S, c_cond) conditioning tokens
     control: object = None  # iterator over ControlNet residuals (B, C, h, w) or None, one per residual block visited
-    keys_and_values: dict = field(default_factory=dict)  # AttnBlock -> what it made of the tokens, (2, B, heads, S, d), if known
+    keys_and_values: dict = field(default_factory=dict)  # AttnBlock -> those of the tokens, (2, B, heads, S, d), if known
 
     def add_control(self, x):
         """Add the next ControlNet residual, resized, to x (B, H, W, C)."""

@@ -32,6 +32,13 @@ def linear_map(x, weight, bias):
     return product.reshape([*sides, weight.shape[1]])
 
 
+class PointwiseConv2D(nn.Conv2D):
+    """A 1x1 convolution with the weights of one, (out, in, 1, 1), on (B, H, W, C), computed by `linear_map`."""
+
+    def forward(self, x):
+        return linear_map(x, self.weight.flatten(1).transpose([1, 0]), self.bias)
+
+
 class _LinearMap(PyLayer):
     """x (N, c_in), weight, bias -> (N, c_out); the bias's gradient is a product with ones."""
 

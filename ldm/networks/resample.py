@@ -39,30 +39,32 @@ def resize_channels_last(x, size):
 # `paddle.jit`, which then calls itself without end.
 
 
-def bias_apart(layer, x) -> bool:
-    """Whether a convolution's bias is better added to its output channels last: Paddle's CPU kernels broadcast slowly."""
-    return layer.bias is not None and eager_on_cpu(x, layer.weight, layer.bias)
+def convolve(layer, x, weight, bias):
+    """A convolution `layer` (or its transpose) on x (B, H, W, C) with these weights instead of its own.
+
+    Paddle's CPU kernels broadcast slowly, so that a bias is added channels last there.
+    """
+    options = {"stride": layer._stride, "padding": layer._padding, "dilation": layer._dilation, "groups": layer._groups}
+    function = F.conv2d
+    if isinstance(layer, nn.Conv2DTranspose):
+        function, options["output_padding"] = F.conv2d_transpose, layer.output_padding
+    apart = bias is not None and eager_on_cpu(x, weight, bias)
+    y = to_channels_last(function(to_channels_first(x), weight, None if apart else bias, **options))
+    return add_vector(y, bias) if apart else y
 
 
 class Conv2D(nn.Conv2D):
     """`nn.Conv2D`, padded with zeros, for (B, H, W, C)."""
 
     def forward(self, x):
-        if not bias_apart(self, x):
-            return to_channels_last(nn.Conv2D.forward(self, to_channels_first(x)))
-        options = {"stride": self._stride, "padding": self._padding, "dilation": self._dilation, "groups": self._groups}
-        return add_vector(to_channels_last(F.conv2d(to_channels_first(x), self.weight, **options)), self.bias)
+        return convolve(self, x, self.weight, self.bias)
 
 
 class Conv2DTranspose(nn.Conv2DTranspose):
     """`nn.Conv2DTranspose` for (B, H, W, C)."""
 
     def forward(self, x):
-        if not bias_apart(self, x):
-            return to_channels_last(nn.Conv2DTranspose.forward(self, to_channels_first(x)))
-        options = {"stride": self._stride, "padding": self._padding, "dilation": self._dilation, "groups": self._groups}
-        options["output_padding"] = self.output_padding
-        return add_vector(to_channels_last(F.conv2d_transpose(to_channels_first(x), self.weight, **options)), self.bias)
+        return convolve(self, x, self.weight, self.bias)
 
 
 class PixelUnshuffle(nn.PixelUnshuffle):

@@ -1,32 +1,73 @@
-"""Stage A, the VQ autoencoder: image in [0, 1] <-> 4-channel latent of 1/4 the size (VQGAN family; release)."""
+"""Stage A, the VQ autoencoder: image in [0, 1] <-> 4-channel latent of 1/4 the size (VQGAN family; release).
+
+Tensors are channels last between the first and the last convolution.
+"""
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.networks.broadcast import eager_on_cpu
 from ldm.networks.gelu import GELU
-from ldm.networks.linear import conv, linear
+from ldm.networks.linear import PointwiseConv2D, conv, linear, linear_map
 from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import to_channels_first, to_channels_last
+from ldm.networks.resample import (
+    Conv2D,
+    Conv2DTranspose,
+    PixelShuffle,
+    PixelUnshuffle,
+    convolve,
+    to_channels_first,
+    to_channels_last,
+)
+
+IN_CACHE = 3 * 2**20  # activations (12 MB) that are worth computing at a time on a CPU
 
 
 class GatedResBlock(nn.Layer):
-    """Depthwise convolution, then channel MLP, each behind a norm with scalar scale, shift and gate (`gammas`)."""
+    """Depthwise convolution, then channel MLP, each behind a norm with scalar scale, shift and gate (`gammas`).
+
+    The six scalars are multiplied into the weights, which are small beside the image: with n the norm,
+    gate * (W ((1 + scale) * n + shift) + b) is ((1 + scale) * gate * W) n + gate * (shift * W 1 + b).
+    """
 
     def __init__(self, c: int, c_hidden: int):
         super().__init__()
         self.norm1 = LayerNorm2D(c)
-        self.depthwise = nn.Sequential(nn.Pad2D(1, mode="replicate"), conv(c, c, 3, groups=c))
+        padding = nn.Pad2D(1, mode="replicate", data_format="NHWC")
+        self.depthwise = nn.Sequential(padding, conv(c, c, 3, cls=Conv2D, groups=c))
         self.norm2 = LayerNorm2D(c)
         self.channelwise = nn.Sequential(linear(c, c_hidden), GELU(), linear(c_hidden, c))
         self.gammas = self.create_parameter([6], default_initializer=nn.initializer.Constant(0.0))
 
-    def forward(self, x):  # (B, C, H, W)
+    def forward(self, x):  # (B, H, W, C)
         scale1, shift1, gate1, scale2, shift2, gate2 = self.gammas.unbind()
-        y = self.norm1(to_channels_last(x)) * (1 + scale1) + shift1
-        x = x + self.depthwise(to_channels_first(y)) * gate1
-        y = self.norm2(to_channels_last(x)) * (1 + scale2) + shift2
-        return x + to_channels_first(self.channelwise(y)) * gate2
+        pad, depthwise = self.depthwise
+        weight = depthwise.weight * ((1 + scale1) * gate1)
+        bias = gate1 * (shift1 * depthwise.weight.sum(axis=[1, 2, 3]) + depthwise.bias)
+        x = x + convolve(depthwise, pad(self.norm1(x)), weight, bias)
+
+        widen, act, narrow = self.channelwise
+        bias = shift2 * widen.weight.sum(axis=0) + widen.bias
+        inner = widen.weight * (1 + scale2), bias
+        outer = narrow.weight * gate2, narrow.bias * gate2
+        hidden = widen.weight.shape[1]
+        return x + in_rows(lambda y: linear_map(act(linear_map(y, *inner)), *outer), self.norm2(x), hidden)
+
+
+def in_rows(mlp, x, hidden: int):
+    """mlp on x (B, H, W, C), which has `hidden` activations per position; without gradients on a CPU some rows at a time.
+
+    Their activations stay in the processor's cache, and in memory there are no more of them.
+    """
+    batch, height, width, channels = x.shape
+    at_once = max(1, IN_CACHE // hidden)
+    positions = batch * height * width
+    if positions <= at_once or paddle.is_grad_enabled() or not eager_on_cpu(x):
+        return mlp(x)
+    rows = x.reshape([1, positions, channels])
+    parts = [mlp(rows[:, first : first + at_once]) for first in range(0, positions, at_once)]
+    return paddle.concat(parts, axis=1).reshape([batch, height, width, -1])
 
 
 class VectorQuantizer(nn.Layer):
@@ -70,28 +111,29 @@ class StageA(nn.Layer):
         widths = [c_hidden // 2 ** (levels - 1 - i) for i in range(levels)]
 
         # Encoder
-        self.in_block = nn.Sequential(nn.PixelUnshuffle(2), conv(3 * 4, widths[0], 1))
+        self.in_block = nn.Sequential(PixelUnshuffle(2), conv(3 * 4, widths[0], 1, cls=PointwiseConv2D))
         down = []
         for i, width in enumerate(widths):
             if i > 0:
-                down.append(conv(widths[i - 1], width, 4, stride=2, padding=1))
+                down.append(conv(widths[i - 1], width, 4, cls=Conv2D, stride=2, padding=1))
             down.append(GatedResBlock(width, 4 * width))
-        down.append(nn.Sequential(conv(widths[-1], c_latent, 1, bias=False), nn.BatchNorm2D(c_latent)))
+        to_latent = conv(widths[-1], c_latent, 1, cls=PointwiseConv2D, bias=False)
+        down.append(nn.Sequential(to_latent, nn.BatchNorm2D(c_latent, data_format="NHWC")))
         self.down_blocks = nn.Sequential(*down)
         self.vquantizer = VectorQuantizer(c_latent, codebook_size)
 
         # Decoder
-        up = [nn.Sequential(conv(c_latent, widths[-1], 1))]
+        up = [nn.Sequential(conv(c_latent, widths[-1], 1, cls=PointwiseConv2D))]
         for i, width in enumerate(reversed(widths)):
             up += [GatedResBlock(width, 4 * width) for _ in range(bottleneck_blocks if i == 0 else 1)]
             if i < levels - 1:
-                up.append(conv(width, width // 2, 4, cls=nn.Conv2DTranspose, stride=2, padding=1))
+                up.append(conv(width, width // 2, 4, cls=Conv2DTranspose, stride=2, padding=1))
         self.up_blocks = nn.Sequential(*up)
-        self.out_block = nn.Sequential(conv(widths[0], 3 * 4, 1), nn.PixelShuffle(2))
+        self.out_block = nn.Sequential(conv(widths[0], 3 * 4, 1, cls=PointwiseConv2D), PixelShuffle(2))
 
     def encode(self, image):
         """Image (B, 3, H, W) in [0, 1], sides divisible by 4 -> unquantised latent (B, 4, H / 4, W / 4)."""
-        return self.down_blocks(self.in_block(image)) / self.scale_factor
+        return to_channels_first(self.down_blocks(self.in_block(image))) / self.scale_factor
 
     def quantize(self, latent):
         """Latent (B, 4, h, w) -> its quantised form, same shape, and the loss: codebook + 0.25 x commitment."""
@@ -100,4 +142,4 @@ class StageA(nn.Layer):
 
     def decode(self, latent):
         """Latent (B, 4, h, w) -> image (B, 3, 4 h, 4 w), in [0, 1] up to overshoot (not clamped)."""
-        return self.out_block(self.up_blocks(latent * self.scale_factor))
+        return self.out_block(self.up_blocks(to_channels_last(latent * self.scale_factor)))

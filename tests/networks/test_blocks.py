@@ -8,6 +8,7 @@ import pytest
 from helpers import array, distance
 from tiny_networks import TINY_B, TINY_C, inputs_b, inputs_c
 
+from ldm.networks import stage_a
 from ldm.networks.attention import MultiHeadAttention
 from ldm.networks.blocks import Conditioning, FeedForwardBlock, ResBlock, TimestepBlock
 from ldm.networks.norms import LayerNorm2D
@@ -164,7 +165,7 @@ def test_other_initial_weights_are_the_releases():
 
 @paddle.no_grad()
 def test_a_new_autoencoder_block_is_the_identity():
-    x = paddle.randn([1, 4, 5, 3])
+    x = paddle.randn([1, 5, 3, 4])
     block = GatedResBlock(4, 8)
     np.testing.assert_array_equal(block(x).numpy(), x.numpy())
 
@@ -197,3 +198,18 @@ def test_a_dead_channel_has_a_finite_gradient():
     response = torch.norm(theirs, p=2, dim=(1, 2), keepdim=True)
     (theirs * (response / (response.mean(dim=-1, keepdim=True) + 1e-6)) + theirs).sum().backward()
     assert np.allclose(ours.grad.numpy(), theirs.grad.numpy(), rtol=1e-5, atol=1e-6)
+
+
+@paddle.no_grad()
+@pytest.mark.parametrize("at_once", [1, 7, 29, 30])
+def test_autoencoder_in_rows_is_the_whole(monkeypatch, at_once):
+    x, weight = paddle.randn([2, 5, 3, 4]), paddle.randn([4, 6])
+    monkeypatch.setattr(stage_a, "IN_CACHE", 8 * at_once)
+    seen = []
+
+    def mlp(rows):
+        seen.append(rows.size // 4)
+        return paddle.matmul(rows, weight)
+
+    assert distance(stage_a.in_rows(mlp, x, hidden=8), paddle.matmul(x, weight)) < 1e-6
+    assert sum(seen) == 30 and max(seen) == at_once
