@@ -2,6 +2,7 @@
 
 import json
 import struct
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -64,6 +65,17 @@ class TensorFile:
         """One tensor, on the CPU, in the file's dtype."""
         return paddle.to_tensor(self._read_raw(key), place=paddle.CPUPlace())  # uint16 becomes bfloat16
 
+    def read_each(self, keys):
+        """The tensors of `keys` in turn; the next one is read from the disk while the caller works on one."""
+        with ThreadPoolExecutor(1) as reader:
+            coming = None
+            for key in [*keys, None]:
+                # Room is made in this thread: glibc keeps what another one frees apart
+                following = reader.submit(self._fill, key, self._room(key)) if key is not None else None
+                if coming is not None:
+                    yield paddle.to_tensor(coming.result(), place=paddle.CPUPlace())
+                coming = following
+
     def read_numpy(self, key) -> np.ndarray:
         """One tensor as numpy; bfloat16, which numpy lacks, comes as float32."""
         raw = self._read_raw(key)
@@ -71,13 +83,19 @@ class TensorFile:
 
     def _read_raw(self, key) -> np.ndarray:
         """The stored values; the bits of bfloat16 as uint16."""
+        return self._fill(key, self._room(key))
+
+    def _room(self, key) -> np.ndarray:
+        """An array for the stored values of `key`."""
         stored = self.dtypes[key]
         if stored not in DTYPES:
             raise ValueError(f"{self.path}: {key} is of type {stored}, known are {', '.join(DTYPES)}.")
+        return np.empty(self.shapes[key], np.dtype(np.uint16 if stored == "BF16" else DTYPES[stored]))
+
+    def _fill(self, key, values) -> np.ndarray:
+        """Read `key` into `values`."""
         start, end = self._offsets[key]
         self._file.seek(self._data_start + start)
-        dtype = np.dtype(np.uint16 if stored == "BF16" else DTYPES[stored])
-        values = np.empty(self.shapes[key], dtype)
         if values.nbytes != end - start or self._file.readinto(values.reshape(-1).view(np.uint8)) != values.nbytes:
             raise ValueError(f"{self.path} ends within {key}: download or write it again.")
         return values
