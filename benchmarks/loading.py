@@ -39,16 +39,16 @@ def load(path, kind: str, with_step: bool) -> dict:
     prepare()
     import paddle
     from cases import CASES, read_inputs, write_inputs
-    from memory import peak, resident
 
+    from ldm.process_memory import peak_memory, resident_memory
     from ldm.release import load_network
 
     paddle.set_device("cpu")
     paddle.zeros([1]).numpy()  # the libraries are there
-    before = resident()
+    before = resident_memory()
     start = perf_counter()
     network = load_network(path, kind)
-    result = {"seconds": perf_counter() - start, "peak": peak() - before}
+    result = {"seconds": perf_counter() - start, "peak": peak_memory() - before}
     result["weights"] = sum(parameter.size * parameter.element_size() for parameter in network.parameters())
     if with_step:
         case = CASES[CASE_OF[kind]]
@@ -58,7 +58,7 @@ def load(path, kind: str, with_step: bool) -> dict:
             given = read_inputs(inputs)
             x, r = given.pop("x"), given.pop("r")
             network.bound(x.shape[2:], **given)(x, r).numpy()
-        result |= {"seconds": perf_counter() - start, "peak": peak() - before}
+        result |= {"seconds": perf_counter() - start, "peak": peak_memory() - before}
     return result
 
 

@@ -102,15 +102,15 @@ def measure(args) -> dict:
     """Train for a few steps; bytes forecast and measured, seconds per step. A tiny prior is trained first: what the
     libraries take, whatever the size, is then taken, and not counted."""
     prepare()
-    from memory import peak, resident
 
+    from ldm.process_memory import peak_memory, resident_memory
     from ldm.training.memory_now import on_cpu
 
     train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
     gc.collect()
-    baseline = resident()
+    baseline = resident_memory()
     result = train(args)
-    return {**result, "process": peak() - baseline if on_cpu() else None, "baseline": baseline}
+    return {**result, "process": peak_memory() - baseline if on_cpu() else None, "baseline": baseline}
 
 
 def train(args) -> dict:

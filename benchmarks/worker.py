@@ -10,10 +10,14 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-from memory import peak
 from safetensors.numpy import save_file
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from ldm.process_memory import peak_memory  # noqa: E402  (imports neither Paddle nor PyTorch)
 
 DEVICE = os.environ.get("BENCHMARK_DEVICE", "cpu")
 DTYPE = os.environ.get("BENCHMARK_DTYPE", "float32")
@@ -28,7 +32,7 @@ class Side:
 
     name: str
     finish: Callable = lambda: None
-    peak: Callable = peak  # -> bytes; on a GPU those of the device
+    peak: Callable = peak_memory  # -> bytes; on a GPU those of the device
 
 
 def serve(call, to_numpy, side: Side, way: str = ""):

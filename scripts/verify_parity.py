@@ -15,7 +15,7 @@ def main(argv=None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", nargs="?", default=ROOT / "tests" / "reference", help="default: %(default)s")
     parser.add_argument(
-        "--no_full_size", action="store_true", help="leave out full_*: they need up to 20 GiB of memory"
+        "--no_full_size", action="store_true", help="leave out full_*: they need up to 16 GiB of memory"
     )
     parser.add_argument("--plot", metavar="PNG", help="also draw the errors and their bounds")
     parser.add_argument("--strict", action="store_true", help='count "not yet" as a miss')

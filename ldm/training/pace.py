@@ -1,7 +1,5 @@
 """How fast a run is, how much of that it waits for data, how much memory it has taken, and when it will be done."""
 
-import resource
-import sys
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,6 +7,8 @@ from time import monotonic
 
 import paddle
 from paddle.io import DataLoader
+
+from ldm.process_memory import peak_memory
 
 SHORTEST_MEMORY = 50  # steps that the remaining time is judged by, at least
 
@@ -64,7 +64,7 @@ class Pace:
         samples_per_second and data_wait_share are of the time without pictures and checkpoints, whose share of all time
         is aside_share. eta_seconds counts them too.
         """
-        entries = {"peak_memory_gib": round(peak_memory() / 2**30, 3)}
+        entries = {"peak_memory_gib": round(device_peak() / 2**30, 3)}
         if not self.marks:
             return entries
         now, oldest = self.marks[-1], self.marks[0]
@@ -98,9 +98,8 @@ class TimedDataLoader(DataLoader):
             yield batch
 
 
-def peak_memory() -> int:
+def device_peak() -> int:
     """The most memory this process has had, in bytes: the GPU's where it has one, else the machine's."""
     if paddle.is_compiled_with_cuda() and paddle.get_device().startswith("gpu"):
         return paddle.device.cuda.max_memory_allocated()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # Linux counts in KiB
+    return peak_memory()

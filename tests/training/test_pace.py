@@ -8,7 +8,7 @@ import pytest
 from paddle.io import Dataset
 
 from ldm.training.console import line, time_left
-from ldm.training.pace import Pace, TimedDataLoader, peak_memory
+from ldm.training.pace import Pace, TimedDataLoader, device_peak
 
 
 class Clock:
@@ -101,13 +101,13 @@ def test_the_loader_is_timed_and_gives_what_paddles_gives(workers):
 
 
 def test_memory_grows_by_what_is_taken():
-    before = peak_memory()
+    before = device_peak()
     taken = np.ones(2**26, np.uint8)
     for _ in range(64):  # beyond whatever the process has had
-        if peak_memory() > before:
+        if device_peak() > before:
             break
         taken = np.concatenate([taken, np.ones(2**26, np.uint8)])
-    assert 2**20 < before < peak_memory()
+    assert 2**20 < before < device_peak()
 
 
 def test_the_line_is_readable_and_short():

@@ -7,20 +7,18 @@ from helpers import run_python
 from ldm.rule_release import write_rule_network
 
 CODE = """
-import json, resource, sys
+import json, sys
+from ldm.process_memory import peak_memory
 from ldm.release import build_unfilled
 from ldm.weights.convert import convert_file
-
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 source, target, config, warm_source = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
 small = json.loads(sys.argv[5])
 convert_file(warm_source, target, build_unfilled("stage_c", small), "stage_c")  # loads every library
 network = build_unfilled("stage_c", config)
-before = peak()
+before = peak_memory()
 convert_file(source, target, network, "stage_c")
-print(peak() - before)
+print((peak_memory() - before) / 2**20)
 """
 
 
