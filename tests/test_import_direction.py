@@ -19,6 +19,7 @@ LAYERS = [
         "batch_norms",
         "hashing",
         "patterns",
+        "process_memory",
         "captions",
         "fonts",
     },
