@@ -89,7 +89,7 @@ def main():
     args = parser.parse_args()
     folder = Path(args.folder)
     if args.job:
-        print(json.dumps(JOBS[args.job](args.version, folder, args.inputs)))
+        print(json.dumps(JOBS[args.job](args.version, folder, args.inputs)), file=sys.__stdout__)  # see worker.py
         return
     from cases import CASES, write_inputs
 

@@ -54,9 +54,10 @@ def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
         plan = plan_loading(file, network, name)
         for (ours, _, convert), value in zip(plan, file.read_each([theirs for _, theirs, _ in plan]), strict=True):
             stored = _stored_dtype(ours, dtype)
-            # Widened first: Paddle transposes float32 in a quarter of the time of half precision
-            value = convert(value.astype("float32") if stored == "float32" else value)
-            fill(targets[ours], value, stored)
+            own = convert(value).astype(stored).contiguous()
+            if own.data_ptr() == value.data_ptr():  # nothing but a look at the reader's memory
+                own = own.clone()
+            fill(targets[ours], own, stored)
     return network
 
 

@@ -2,7 +2,6 @@
 
 import json
 import struct
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -66,15 +65,28 @@ class TensorFile:
         return paddle.to_tensor(self._read_raw(key), place=paddle.CPUPlace())  # uint16 becomes bfloat16
 
     def read_each(self, keys):
-        """The tensors of `keys` in turn; the next one is read from the disk while the caller works on one."""
-        with ThreadPoolExecutor(1) as reader:
-            coming = None
-            for key in [*keys, None]:
-                # Room is made in this thread: glibc keeps what another one frees apart
-                following = reader.submit(self._fill, key, self._room(key)) if key is not None else None
-                if coming is not None:
-                    yield paddle.to_tensor(coming.result(), place=paddle.CPUPlace())
-                coming = following
+        """The tensors of `keys` in turn, as float32 on the CPU.
+
+        Each lies in memory that the next one is written to: what is kept of it must be a copy. A network of many
+        gigabytes leaves no holes in the process's memory that way.
+        """
+        room = np.empty(max((self._offsets[key][1] - self._offsets[key][0] for key in keys), default=0), np.uint8)
+        narrow = [int(np.prod(self.shapes[key], dtype=np.int64)) for key in keys if self.dtypes[key] != "F32"]
+        wide = np.empty(max(narrow, default=0), np.float32)
+        for key in keys:
+            raw = self._fill(key, self._room(key, room))
+            yield paddle.from_dlpack(self._widened(key, raw, wide))
+
+    def _widened(self, key, raw, room) -> np.ndarray:
+        """Stored values as float32, in `room` unless they are that already."""
+        if self.dtypes[key] == "F32":
+            return raw
+        values = room[: raw.size].reshape(raw.shape)
+        if self.dtypes[key] == "BF16":
+            np.left_shift(raw, 16, out=values.view(np.uint32), dtype=np.uint32)
+        else:
+            np.copyto(values, raw, casting="same_kind")
+        return values
 
     def read_numpy(self, key) -> np.ndarray:
         """One tensor as numpy; bfloat16, which numpy lacks, comes as float32."""
@@ -85,12 +97,18 @@ class TensorFile:
         """The stored values; the bits of bfloat16 as uint16."""
         return self._fill(key, self._room(key))
 
-    def _room(self, key) -> np.ndarray:
-        """An array for the stored values of `key`."""
+    def _room(self, key, within=None) -> np.ndarray:
+        """An array for the stored values of `key`, at the beginning of the bytes `within` or anew."""
         stored = self.dtypes[key]
         if stored not in DTYPES:
             raise ValueError(f"{self.path}: {key} is of type {stored}, known are {', '.join(DTYPES)}.")
-        return np.empty(self.shapes[key], np.dtype(np.uint16 if stored == "BF16" else DTYPES[stored]))
+        shape, dtype = self.shapes[key], np.dtype(np.uint16 if stored == "BF16" else DTYPES[stored])
+        if within is None:
+            return np.empty(shape, dtype)
+        size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
+        if size > len(within):  # the header contradicts itself
+            raise ValueError(f"{self.path} has no room for {key}: download or write it again.")
+        return within[:size].view(dtype).reshape(shape)
 
     def _fill(self, key, values) -> np.ndarray:
         """Read `key` into `values`."""
