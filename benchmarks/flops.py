@@ -28,4 +28,4 @@ def count(case: str, version: str, batch: int, grid: int) -> int:
 
 if __name__ == "__main__":
     case, version, batch, grid = sys.argv[1:]
-    print(count(case, version, int(batch), int(grid)))
+    print(count(case, version, int(batch), int(grid)), file=sys.__stdout__)  # see worker.py
