@@ -31,7 +31,7 @@ def filled_network(kind: str, version=None, dtype=DTYPE):
     """`kind` "stage_c", "stage_b" or "stage_a", in evaluation mode; after `start_paddle()`."""
     from ldm.networks.variants import variant_config
     from ldm.release import build_unfilled
-    from ldm.weights.convert import fill
+    from ldm.weights.loading import fill
     from ldm.weights.plan import release_key_of
     from ldm.weights.rule import rule_tensor
     from ldm.weights.rules import RULES

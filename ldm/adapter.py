@@ -7,7 +7,7 @@ from paddle import nn
 
 from ldm.lora_files import LoraFile, merge_into, read_lora
 from ldm.networks.lora import LoRA
-from ldm.weights.convert import load_weights
+from ldm.weights.loading import load_weights
 from ldm.weights.plan import check_same_shapes
 
 

@@ -8,9 +8,10 @@ from ldm.networks.efficientnet import EfficientNetEncoder
 from ldm.networks.previewer import Previewer
 from ldm.networks.stage_a import StageA
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.weights.convert import check_dtype, load_weights
+from ldm.weights.convert import check_dtype
 from ldm.weights.detect import detect_network, detect_version, stored_config
 from ldm.weights.files import TensorFile
+from ldm.weights.loading import load_weights
 
 FILES = {
     ("stage_c", "3.6B"): "stage_c",

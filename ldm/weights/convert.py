@@ -1,4 +1,4 @@
-"""Official checkpoint -> Paddle file and back, streamed; and loading either into a network."""
+"""Official checkpoint -> Paddle file and back, streamed."""
 
 import json
 from functools import partial
@@ -9,7 +9,7 @@ import paddle
 
 from ldm.weights.files import DTYPES, FLOAT_DTYPES, TensorFile, state_entries, write_tensors
 from ldm.weights.plan import WeightsMismatch, check_same_shapes, dropped_keys, plan_conversion, release_key_of
-from ldm.weights.rules import RULES
+from ldm.weights.rules import RULES, Layout
 
 LAYOUT_KEY, PADDLE_LAYOUT = "layout", "paddle"
 
@@ -34,47 +34,13 @@ def is_paddle_layout(file: TensorFile) -> bool:
 
 
 def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
-    """[(our key, file's key, function on the tensor)] for either layout; WeightsMismatch lists every problem."""
+    """[(our key, file's key, layout)] for a file of either layout; WeightsMismatch lists every problem."""
     targets = network_shapes(network)
     if is_paddle_layout(file):
         check_same_shapes(file.shapes, targets, str(file.path))
-        return [(key, key, _same) for key in targets]
+        return [(key, key, Layout.SAME) for key in targets]
     moves = plan_conversion(file.shapes, targets, RULES[name], str(file.path))
-    return [(move.paddle_key, move.release_key, move.rule.layout.to_paddle) for move in moves]
-
-
-def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float32"):
-    """Fill `network` (kind `name`, a key of RULES) from a safetensors file of either layout, one tensor at a time.
-
-    BatchNorm statistics stay float32; everything else becomes `dtype`. Returns the network.
-    """
-    check_dtype(dtype)
-    targets = network.state_dict()
-    with TensorFile(path) as file:
-        plan = plan_loading(file, network, name)
-        for (ours, _, convert), value in zip(plan, file.read_each([theirs for _, theirs, _ in plan]), strict=True):
-            stored = _stored_dtype(ours, dtype)
-            own = convert(value).astype(stored).contiguous()
-            if own.data_ptr() == value.data_ptr():  # nothing but a look at the reader's memory
-                own = own.clone()
-            fill(targets[ours], own, stored)
-    return network
-
-
-def fill(parameter: paddle.Tensor, value, dtype: str):
-    """Give `parameter` (possibly built lazily) the contents of `value` in `dtype`, on the current device."""
-    if not isinstance(value, paddle.Tensor):
-        value = paddle.to_tensor(value)
-    value = value.astype(dtype).contiguous()
-    device = paddle.get_device()
-    if device != "cpu":
-        value = value.to(device)  # files are read into the CPU's memory
-    parameter.get_tensor()._clear()
-    value._share_buffer_to(parameter)
-
-
-def _stored_dtype(key: str, dtype: str) -> str:
-    return "float32" if key.endswith(("._mean", "._variance")) else dtype
+    return [(move.paddle_key, move.release_key, move.rule.layout) for move in moves]
 
 
 def check_dtype(dtype: str):
@@ -99,8 +65,13 @@ def convert_file(
     with TensorFile(source) as file:
         shapes = network_shapes(network)
         entries = [
-            (ours, _target_dtype(file.dtypes[theirs], dtype), shapes[ours], _then(convert, partial(file.read, theirs)))
-            for ours, theirs, convert in plan_loading(file, network, name)
+            (
+                ours,
+                _target_dtype(file.dtypes[theirs], dtype),
+                shapes[ours],
+                _then(layout.to_paddle, partial(file.read, theirs)),
+            )
+            for ours, theirs, layout in plan_loading(file, network, name)
         ]
         if change is not None:
             entries = [(key, *rest, _then(partial(change, key), load)) for key, *rest, load in entries]
@@ -142,10 +113,6 @@ def _release_entries(entries, rules) -> list:
         converted.append((release_key, dtype, rule.layout.shape_to_release(shape), load))
     counters = dropped_keys(rules, [key for key, *_ in converted])
     return converted + [(key, "int64", (), partial(np.zeros, (), np.int64)) for key in counters]
-
-
-def _same(tensor):
-    return tensor
 
 
 def _then(convert, load):

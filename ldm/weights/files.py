@@ -1,6 +1,7 @@
 """Safetensors files: validated opening, one tensor at a time in and out."""
 
 import json
+import os
 import struct
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,9 @@ NAMES = {ours: theirs for theirs, ours in DTYPES.items()}
 BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}
 SAME_BITS = {"U16": "BF16"}  # how PaddleNLP's own saves write bfloat16
 FLOAT_DTYPES = ("float32", "float16", "bfloat16")
+
+# Read at once: what stays in a core's cache, and enough rows that a transposed one is written by whole cache lines
+BLOCK, ROWS = 1 << 18, 256
 
 
 class TensorFile:
@@ -64,29 +68,36 @@ class TensorFile:
         """One tensor, on the CPU, in the file's dtype."""
         return paddle.to_tensor(self._read_raw(key), place=paddle.CPUPlace())  # uint16 becomes bfloat16
 
-    def read_each(self, keys):
-        """The tensors of `keys` in turn, as float32 on the CPU.
+    def expect(self, key):
+        """Have the system read a tensor ahead."""
+        start, end = self._offsets[key]
+        if hasattr(os, "posix_fadvise"):  # Linux
+            os.posix_fadvise(self._file.fileno(), self._data_start + start, end - start, os.POSIX_FADV_WILLNEED)
 
-        Each lies in memory that the next one is written to: what is kept of it must be a copy. A network of many
-        gigabytes leaves no holes in the process's memory that way.
+    def read_into(self, key, values):
+        """Read one tensor as float32 into `values`, a float32 array of its shape with any strides.
+
+        Some rows at a time, which are in the cache until they are in their place: no memory but `values` is needed.
+        Several threads may do so at the same time.
         """
-        room = np.empty(max((self._offsets[key][1] - self._offsets[key][0] for key in keys), default=0), np.uint8)
-        narrow = [int(np.prod(self.shapes[key], dtype=np.int64)) for key in keys if self.dtypes[key] != "F32"]
-        wide = np.empty(max(narrow, default=0), np.float32)
-        for key in keys:
-            raw = self._fill(key, self._room(key, room))
-            yield paddle.from_dlpack(self._widened(key, raw, wide))
-
-    def _widened(self, key, raw, room) -> np.ndarray:
-        """Stored values as float32, in `room` unless they are that already."""
-        if self.dtypes[key] == "F32":
-            return raw
-        values = room[: raw.size].reshape(raw.shape)
-        if self.dtypes[key] == "BF16":
-            np.left_shift(raw, 16, out=values.view(np.uint32), dtype=np.uint32)
-        else:
-            np.copyto(values, raw, casting="same_kind")
-        return values
+        start, end = self._offsets[key]
+        dtype, shape = self._stored_dtype(key), self.shapes[key] or (1,)
+        values = values.reshape(shape)
+        row_bytes = dtype.itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        if row_bytes * shape[0] != end - start:
+            raise self._cut_off(key)
+        rows = max(ROWS, BLOCK // max(row_bytes, 1))
+        for first in range(0, shape[0], rows):
+            part = values[first : first + rows]
+            in_place = dtype == np.float32 and part.flags.c_contiguous
+            raw = part if in_place else np.empty(part.shape, dtype)
+            self._fill(key, raw, first * row_bytes)
+            # Where they disagree, numpy's inner loop takes the last axis: let it be the one of neighbours in `values`
+            part, raw = part.T, raw.T
+            if self.dtypes[key] == "BF16":
+                np.left_shift(raw, 16, out=part.view(np.uint32), dtype=np.uint32)
+            elif not in_place:
+                np.copyto(part, raw, casting="same_kind")
 
     def read_numpy(self, key) -> np.ndarray:
         """One tensor as numpy; bfloat16, which numpy lacks, comes as float32."""
@@ -95,28 +106,31 @@ class TensorFile:
 
     def _read_raw(self, key) -> np.ndarray:
         """The stored values; the bits of bfloat16 as uint16."""
-        return self._fill(key, self._room(key))
+        values = np.empty(self.shapes[key], self._stored_dtype(key))
+        start, end = self._offsets[key]
+        if values.nbytes != end - start:
+            raise self._cut_off(key)
+        self._fill(key, values)
+        return values
 
-    def _room(self, key, within=None) -> np.ndarray:
-        """An array for the stored values of `key`, at the beginning of the bytes `within` or anew."""
+    def _fill(self, key, values, skipped: int = 0):
+        """Read stored values of `key`, beyond its first `skipped` bytes, into a contiguous array."""
+        where, left = self._data_start + self._offsets[key][0] + skipped, values.reshape(-1).view(np.uint8)
+        while left.size:  # a network's file system may give less at a time than it was asked for
+            done = os.preadv(self._file.fileno(), [left], where)
+            if done == 0:
+                raise self._cut_off(key)
+            where, left = where + done, left[done:]
+
+    def _stored_dtype(self, key) -> np.dtype:
+        """How numpy sees the stored values of `key`."""
         stored = self.dtypes[key]
         if stored not in DTYPES:
             raise ValueError(f"{self.path}: {key} is of type {stored}, known are {', '.join(DTYPES)}.")
-        shape, dtype = self.shapes[key], np.dtype(np.uint16 if stored == "BF16" else DTYPES[stored])
-        if within is None:
-            return np.empty(shape, dtype)
-        size = dtype.itemsize * int(np.prod(shape, dtype=np.int64))
-        if size > len(within):  # the header contradicts itself
-            raise ValueError(f"{self.path} has no room for {key}: download or write it again.")
-        return within[:size].view(dtype).reshape(shape)
+        return np.dtype(np.uint16 if stored == "BF16" else DTYPES[stored])
 
-    def _fill(self, key, values) -> np.ndarray:
-        """Read `key` into `values`."""
-        start, end = self._offsets[key]
-        self._file.seek(self._data_start + start)
-        if values.nbytes != end - start or self._file.readinto(values.reshape(-1).view(np.uint8)) != values.nbytes:
-            raise ValueError(f"{self.path} ends within {key}: download or write it again.")
-        return values
+    def _cut_off(self, key) -> ValueError:
+        return ValueError(f"{self.path} ends within {key}: download or write it again.")
 
 
 def state_entries(state: dict, dtype: str) -> list:

@@ -26,6 +26,12 @@ class Layout(Enum):
             tensor = tensor.reshape(tuple(tensor.shape[:2]))
         return _transposed(tensor) if self in (Layout.LINEAR, Layout.CONV1X1) else tensor
 
+    def released_view(self, array):
+        """Our numpy array as the release sees it, in the same memory."""
+        if self in (Layout.LINEAR, Layout.CONV1X1):
+            array = array.T
+        return array[..., None, None] if self is Layout.CONV1X1 else array
+
     def to_release(self, tensor):
         """Ours -> the release's tensor."""
         if self in (Layout.LINEAR, Layout.CONV1X1):

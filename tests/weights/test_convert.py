@@ -11,8 +11,9 @@ from safetensors import safe_open
 from safetensors.numpy import load_file
 
 from ldm.release import network_config
-from ldm.weights.convert import convert_file, load_weights, network_shapes, save_weights
+from ldm.weights.convert import convert_file, network_shapes, save_weights
 from ldm.weights.files import TensorFile
+from ldm.weights.loading import load_weights
 
 
 def convert(source, target, kind, **options):

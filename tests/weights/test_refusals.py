@@ -6,8 +6,9 @@ from checkpoints import edit, unfilled, write_official
 from safetensors.numpy import load_file, save_file
 
 from ldm.atomic import atomic_path
-from ldm.weights.convert import convert_file, load_weights, save_weights
+from ldm.weights.convert import convert_file, save_weights
 from ldm.weights.files import TensorFile, write_tensors
+from ldm.weights.loading import load_weights
 from ldm.weights.plan import WeightsMismatch, release_key_of
 from ldm.weights.rules import RULES
 

@@ -1,0 +1,63 @@
+"""A file of either layout into a network's memory, without a second copy of it."""
+
+import ctypes
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import paddle
+
+from ldm.weights.convert import check_dtype, plan_loading
+from ldm.weights.files import TensorFile
+
+THREADS = min(8, os.cpu_count() or 1)
+AHEAD = 8 * THREADS  # tensors under way: no thread waits for a large one, and the system reads them meanwhile
+
+
+def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float32"):
+    """Fill `network` (kind `name`, a key of RULES) from a safetensors file of either layout.
+
+    Each tensor is read, widened and transposed straight into the network's memory, several at a time.
+    BatchNorm statistics stay float32; everything else becomes `dtype`. Returns the network.
+    """
+    check_dtype(dtype)
+    targets, under_way = network.state_dict(), deque()
+
+    def finish(key, value, reading):
+        reading.result()
+        fill(targets[key], value, _stored_dtype(key, dtype))
+
+    with TensorFile(path) as file, ThreadPoolExecutor(THREADS) as pool:
+        for ours, theirs, layout in plan_loading(file, network, name):
+            value = paddle.empty(targets[ours].shape, "float32", device="cpu")
+            file.expect(theirs)
+            reading = pool.submit(file.read_into, theirs, layout.released_view(memory_of(value)))
+            under_way.append((ours, value, reading))
+            if len(under_way) > AHEAD:
+                finish(*under_way.popleft())
+        for entry in under_way:
+            finish(*entry)
+    return network
+
+
+def memory_of(tensor: paddle.Tensor) -> np.ndarray:
+    """A float32 CPU tensor's own memory, to be written to while the tensor lives. Paddle's DLPack gives numpy a read-only one."""
+    memory = (ctypes.c_float * tensor.size).from_address(tensor.data_ptr())
+    return np.frombuffer(memory, np.float32).reshape(tuple(tensor.shape))
+
+
+def fill(parameter: paddle.Tensor, value, dtype: str):
+    """Give `parameter` (possibly built lazily) the contents of `value` in `dtype`, on the current device."""
+    if not isinstance(value, paddle.Tensor):
+        value = paddle.to_tensor(value)
+    value = value.astype(dtype).contiguous()
+    device = paddle.get_device()
+    if device != "cpu":
+        value = value.to(device)  # files are read into the CPU's memory
+    parameter.get_tensor()._clear()
+    value._share_buffer_to(parameter)
+
+
+def _stored_dtype(key: str, dtype: str) -> str:
+    return "float32" if key.endswith(("._mean", "._variance")) else dtype
