@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 from cases import CASES, PEER_WAYS, write_inputs
-from workers import compare
+from workers import compare, compare_apart
 
 
 def parse():
@@ -34,6 +34,7 @@ def parse():
     add("--peer_python", help="python of an environment with requirements-peer.txt, to time diffusers too")
     add("--peer_ways", nargs="+", default=["eager"], choices=PEER_WAYS, help="compiled: by torch.compile")
     add("--cache", help="folder for compiled programs and large files; default: a temporary one")
+    add("--apart", action="store_true", help="one process at a time, anew in every round, where memory holds no two")
     add("--rounds", type=int, default=3)
     add("--threads", type=int, default=os.cpu_count())
     add("--json", help="file to add one line with the results to")
@@ -70,7 +71,7 @@ def main():
         starts = [(sys.executable, case.ours, [*common, way, cache]) for way in args.ways]
         if args.peer_python:
             starts += [(args.peer_python, case.peer, [*common, way, cache]) for way in args.peer_ways]
-        sides = compare(starts, args.rounds, args.threads)
+        sides = (compare_apart if args.apart else compare)(starts, args.rounds, args.threads)
     # The yardstick is the eager peer, without a peer the plain way
     reference = sides[len(args.ways) if args.peer_python else 0]
     where = f"{args.threads} threads" if args.device == "cpu" else "GPU"

@@ -69,20 +69,39 @@ class Timed:
 def compare(starts, rounds: int, threads: int) -> list[Timed]:
     """Start the workers (python, script, arguments), have each warm up and give its output, then time them in turn:
     what else the machine does meanwhile falls on all of them."""
-    workers, sides = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for start in starts:
-            worker = Worker(*start, threads)
-            worker.ask("run")  # not counted
-            path = Path(folder) / "output.safetensors"
-            worker.ask(f"output {path}")
-            workers.append(worker)
-            sides.append(Timed(worker.name, {key: value.copy() for key, value in load_file(path).items()}))
+    pairs = [started(start, threads) for start in starts]
     for _ in range(rounds):
-        for worker, side in zip(workers, sides, strict=True):
-            result = worker.ask("run")
-            side.seconds.append(result["seconds"])
-            side.peak_gib = result["peak_gib"]
-    for worker in workers:
+        for worker, side in pairs:
+            time_once(worker, side)
+    for worker, _ in pairs:
         worker.end()
+    return [side for _, side in pairs]
+
+
+def compare_apart(starts, rounds: int, threads: int) -> list[Timed]:
+    """The same with one process at a time, started anew in every round: for networks of which memory holds one alone."""
+    sides = [None] * len(starts)
+    for _ in range(rounds):
+        for index, start in enumerate(starts):
+            worker, side = started(start, threads)
+            sides[index] = sides[index] or side
+            time_once(worker, sides[index])
+            worker.end()
     return sides
+
+
+def started(start, threads: int) -> tuple[Worker, Timed]:
+    """A worker that has computed once, and what came out."""
+    worker = Worker(*start, threads)
+    worker.ask("run")  # not counted
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "output.safetensors"
+        worker.ask(f"output {path}")
+        return worker, Timed(worker.name, {key: value.copy() for key, value in load_file(path).items()})
+
+
+def time_once(worker: Worker, side: Timed):
+    """One counted call."""
+    result = worker.ask("run")
+    side.seconds.append(result["seconds"])
+    side.peak_gib = max(side.peak_gib, result["peak_gib"])

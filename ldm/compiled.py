@@ -16,6 +16,7 @@ from ldm.networks.blocks import FeedForwardBlock, ResBlock, TimestepBlock
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.unet import CascadeUNet, Prepared
+from ldm.runtime import has_avx512
 
 PROGRAM, WEIGHTS = "step.json", "step.pdiparams"
 LEFT_OUT = (  # of what Paddle does to a program
@@ -89,6 +90,7 @@ class CompiledUNet:
             "shapes": [list(map(int, shape)) for shape in shapes],
             "dtype": "float32",
             "paddle": paddle.__version__,
+            "avx512": has_avx512(),  # a program made for it ends the process elsewhere
         }
         folder = self.cache.get(key, lambda temporary: self._export(temporary, shapes))
         if not self.keep_weights and self.complete:  # before the program's copy of them takes its place

@@ -7,24 +7,41 @@ import logging
 import os
 import sys
 import warnings
+from functools import cache
 
 # Printed on every import of the stack whatever one does: they hide the messages that matter
 NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")
 
 
+AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}  # as all processors have it since Skylake-X
+
 # What MKL_DEBUG_CPU_TYPE calls a processor, and what that one must be able to do
 MKL_TYPES = {
-    "7": {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"},  # Skylake-X
+    "7": AVX512,  # Skylake-X
     "5": {"avx2", "fma"},  # Haswell
 }
 
 
-def mkl_type(processor: str):
-    """The MKL_DEBUG_CPU_TYPE for a processor, told from the text of /proc/cpuinfo; None if MKL knows best itself."""
-    flags = set(processor.split())
-    if "AuthenticAMD" not in flags:
+@cache
+def processor() -> frozenset:
+    """The words with which Linux describes the first processor; none on other systems."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            return frozenset(file.read(8192).split())
+    except OSError:
+        return frozenset()
+
+
+def has_avx512() -> bool:
+    """Whether this machine is known to compute 512 bits at a time."""
+    return processor() >= AVX512
+
+
+def mkl_type(words):
+    """The MKL_DEBUG_CPU_TYPE for a processor, told from the words of /proc/cpuinfo; None if MKL knows best itself."""
+    if "AuthenticAMD" not in words:
         return None
-    return next((number for number, needed in MKL_TYPES.items() if needed <= flags), None)
+    return next((number for number, needed in MKL_TYPES.items() if needed <= words), None)
 
 
 def use_fast_matrix_products():
@@ -34,12 +51,7 @@ def use_fast_matrix_products():
     float32 matrix products ran at a quarter of the speed of AVX2, and at an eighth of that of AVX-512
     (benchmarks/matrix_product.py). The variable is ignored by newer versions of MKL.
     """
-    try:
-        with open("/proc/cpuinfo") as file:
-            processor = file.read(8192)
-    except OSError:
-        return
-    if (number := mkl_type(processor)) is not None:
+    if (number := mkl_type(processor())) is not None:
         os.environ.setdefault("MKL_DEBUG_CPU_TYPE", number)
 
 

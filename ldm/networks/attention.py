@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 
 from ldm.networks.dot_product import dot_product_attention
+from ldm.networks.fused_attention import fused_attention_serves, fused_self_attention
 from ldm.networks.linear import linear, linear_map
 
 
@@ -53,20 +54,28 @@ class MultiHeadAttention(nn.Layer):
         return projection + self.in_proj_update(tokens, first, last).astype(projection.dtype)
 
     def keys_and_values(self, tokens):
-        """Tokens (B, S, C) -> their keys and values, (2, B, heads, S, C / heads)."""
+        """Tokens (B, S, C) -> their keys and values side by side, (B, S, 2C)."""
         first = self.channels
-        projection = self.projected(tokens, self.in_proj_weight[:, first:], self.in_proj_bias[first:], first)
-        return paddle.stack(self.split_heads(projection, 2))
+        return self.projected(tokens, self.in_proj_weight[:, first:], self.in_proj_bias[first:], first)
 
-    def queries(self, tokens):
-        """Tokens (B, L, C) -> (B, heads, L, C / heads)."""
+    def over_tokens(self, query, keys_and_values):
+        """Query tokens (B, L, C) over others, of which keys and values (B, S, 2C) are known -> (B, L, C)."""
         last = self.channels
-        projection = self.projected(tokens, self.in_proj_weight[:, :last], self.in_proj_bias[:last], 0, last)
-        return self.split_heads(projection, 1)[0]
+        queries = self.projected(query, self.in_proj_weight[:, :last], self.in_proj_bias[:last], 0, last)
+        return self.attend(*self.split_heads(queries, 1), *self.split_heads(keys_and_values, 2))
 
-    def all_three(self, tokens):
-        """Tokens (B, L, C) -> queries, keys and values, (B, heads, L, C / heads) each, by one product."""
-        return self.split_heads(self.projected(tokens, self.in_proj_weight, self.in_proj_bias), 3)
+    def over_all(self, query, keys_and_values):
+        """Query tokens (B, L, C) over themselves and others, of which keys and values (B, S, 2C) are known -> (B, L, C)."""
+        projected = self.projected(query, self.in_proj_weight, self.in_proj_bias)
+        if not (self.training and self.dropout) and fused_attention_serves(projected, keys_and_values):
+            batch, length, _ = query.shape
+            nothing_asked = paddle.zeros([batch, keys_and_values.shape[1], self.channels])  # its answers are cut off
+            others = paddle.concat([nothing_asked, keys_and_values], axis=2)
+            mixed = fused_self_attention(paddle.concat([projected, others], axis=1), self.heads)
+            return self.out_proj(mixed[:, :length])
+        queries, *own = self.split_heads(projected, 3)
+        pairs = zip(own, self.split_heads(keys_and_values, 2), strict=True)
+        return self.attend(queries, *(paddle.concat(pair, axis=2) for pair in pairs))
 
     def attend(self, queries, keys, values):
         """Queries (B, heads, L, C / heads) over keys and values (B, heads, S, C / heads) -> (B, L, C)."""
@@ -87,13 +96,8 @@ class Attention2D(nn.Layer):
         return self.attn(query, key_value).reshape([batch, height, width, channels])
 
     def prepared(self, x, keys_and_values, self_attn: bool):
-        """The same where the tokens' keys and values (2, B, heads, S, C / heads) are known already."""
+        """The same where the tokens' keys and values (B, S, 2C) are known already."""
         batch, height, width, channels = x.shape
         pixels = x.reshape([batch, height * width, channels])
-        keys, values = keys_and_values.unbind()
-        if self_attn:
-            queries, own_keys, own_values = self.attn.all_three(pixels)
-            keys, values = paddle.concat([own_keys, keys], axis=2), paddle.concat([own_values, values], axis=2)
-        else:
-            queries = self.attn.queries(pixels)
-        return self.attn.attend(queries, keys, values).reshape([batch, height, width, channels])
+        attend = self.attn.over_all if self_attn else self.attn.over_tokens
+        return attend(pixels, keys_and_values).reshape([batch, height, width, channels])

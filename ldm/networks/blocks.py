@@ -29,7 +29,7 @@ class Conditioning:
     timesteps: list  # one (B, c_r) embedding for r, then one per extra condition (sca, crp)
     tokens: Optional[paddle.Tensor]  # (B, S, c_cond) conditioning tokens
     control: object = None  # iterator over ControlNet residuals (B, C, h, w) or None, one per residual block visited
-    keys_and_values: dict = field(default_factory=dict)  # AttnBlock -> those of the tokens, (2, B, heads, S, d), if known
+    keys_and_values: dict = field(default_factory=dict)  # AttnBlock -> those of the tokens, (B, S, 2C), if known
 
     def add_control(self, x):
         """Add the next ControlNet residual, resized, to x (B, H, W, C)."""
@@ -126,5 +126,5 @@ class AttnBlock(nn.Layer):
         return x + self.attention(self.norm(x), self.kv_mapper(conditioning.tokens), self.self_attn)
 
     def keys_and_values(self, tokens):
-        """Conditioning tokens (B, S, c_cond) -> their keys and values (2, B, heads, S, d), which are the same in every step."""
+        """Conditioning tokens (B, S, c_cond) -> their keys and values (B, S, 2C), which are the same in every step."""
         return self.attention.attn.keys_and_values(self.kv_mapper(tokens))

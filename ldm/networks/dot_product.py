@@ -31,8 +31,8 @@ def dot_product_attention(queries, keys, values, dropout_rate: float = 0.0, trai
 
 
 def _in_parts(*tensors) -> bool:
-    """Whether these are better computed in parts: on a CPU, in eager mode without gradients or in a traced program."""
-    return not paddle.in_dynamic_mode() or (not paddle.is_grad_enabled() and eager_on_cpu(*tensors))
+    """Whether these are better computed in parts. Not in a traced program: its hundreds of parts take minutes to prepare."""
+    return not paddle.is_grad_enabled() and eager_on_cpu(*tensors)
 
 
 def _attend(queries, keys, values, dropout_rate, training):

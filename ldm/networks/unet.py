@@ -22,7 +22,7 @@ PREDICTION_TYPES = ("epsilon", "v_prediction")  # the noise or the velocity, see
 class Prepared:
     """What a UNet makes of its conditions, once for all steps of a generation: see `CascadeUNet.prepare`."""
 
-    keys_and_values: list  # (2, B, heads, S, d) per attention block, in the order of `attention_blocks`
+    keys_and_values: list  # (B, S, 2C) per attention block, in the order of `attention_blocks`
     stem: Optional[paddle.Tensor] = None  # (B, h, w, C) what is laid over the embedded latent, if anything
     control: Optional[list] = None  # ControlNet residuals
     t_conds: dict = field(default_factory=dict)  # name -> (B,) or None
