@@ -3,7 +3,7 @@
 
 python benchmarks/curves.py prior --version 1B --way prepared --peer_python .venv-peer/bin/python
 
-Each point is timed in a process of its own, in turn. "cost" is the time as a multiple of the first point's; "predicted" the
+Each point is timed in a process of its own, all in turn in every round. "cost" is the time as a multiple of the first point's; "predicted" the
 same of the operations (PyTorch counts them on diffusers' network, hence --peer_python); 1.00 where they agree.
 """
 
@@ -12,11 +12,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 from cases import CASES, STEP_WAYS, write_inputs
 from tqdm import tqdm
-from workers import HERE, Timed, compare
+from workers import HERE, compare_apart
 
 SIZES, BATCHES = (256, 512, 768, 1024, 1280, 1536), (1, 2, 4, 8)
 
@@ -26,25 +27,22 @@ def operations(python: str, case: str, version: str, batch: int, grid: int) -> i
     return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
-def point(args, batch: int, size: int) -> tuple[Timed, int]:
-    """The time of a step for `batch` images of `size` pixels, and its operations."""
-    case = CASES[args.case]
-    grid = round(case.grid * size / 1024)
-    with tempfile.TemporaryDirectory() as folder:
-        inputs = str(Path(folder) / "inputs.safetensors")
-        write_inputs(inputs, case, batch, grid)
-        arguments = [*case.arguments(args.version), inputs, args.way, str(Path(folder) / "cache")]
-        (timed,) = compare([(sys.executable, case.ours, arguments)], args.rounds, args.threads)
-    return timed, operations(args.peer_python, args.case, args.version, batch, grid)
-
-
 def table(args, title: str, points) -> str:
-    rows, first = [f"| {title} | seconds | cost | predicted | cost / predicted |", "|" + "---|" * 5], None
-    for name, batch, size in tqdm(points, desc=title):
-        timed, count = point(args, batch, size)
-        first = first or (timed.median, count)
-        cost, predicted = timed.median / first[0], count / first[1]
-        rows.append(f"| {name} | {timed.median:.2f} | {cost:.2f} | {predicted:.2f} | {cost / predicted:.2f} |")
+    """The points (name, batch, size) in turn, a process each, and their operations; relative to the first."""
+    case, starts, counts = CASES[args.case], [], []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, batch, size in points:
+            grid = round(case.grid * size / 1024)
+            inputs = str(Path(folder) / f"{name}.safetensors")
+            write_inputs(inputs, case, batch, grid)
+            arguments = [*case.arguments(args.version), inputs, args.way, str(Path(folder) / "cache")]
+            starts.append((sys.executable, case.ours, arguments))
+            counts.append(operations(args.peer_python, args.case, args.version, batch, grid))
+        sides = compare_apart(starts, args.rounds, args.threads, partial(tqdm, desc=title))
+    rows = [f"| {title} | seconds | cost | predicted | cost / predicted |", "|" + "---|" * 5]
+    for (name, *_), side, count in zip(points, sides, counts, strict=True):
+        cost, predicted = side.median / sides[0].median, count / counts[0]
+        rows.append(f"| {name} | {side.median:.2f} | {cost:.2f} | {predicted:.2f} | {cost / predicted:.2f} |")
     return "\n".join(rows)
 
 

@@ -78,16 +78,17 @@ def compare(starts, rounds: int, threads: int) -> list[Timed]:
     return [side for _, side in pairs]
 
 
-def compare_apart(starts, rounds: int, threads: int) -> list[Timed]:
-    """The same with one process at a time, started anew in every round: for networks of which memory holds one alone."""
-    sides = [None] * len(starts)
-    for _ in range(rounds):
-        for index, start in enumerate(starts):
-            worker, side = started(start, threads)
-            sides[index] = sides[index] or side
-            time_once(worker, sides[index])
-            worker.end()
-    return sides
+def compare_apart(starts, rounds: int, threads: int, progress=iter) -> list[Timed]:
+    """The same with one process at a time, started anew in every round: for networks of which memory holds one alone.
+
+    `progress` wraps the list of turns (tqdm).
+    """
+    sides = {}
+    for index in progress([index for _ in range(rounds) for index in range(len(starts))]):
+        worker, side = started(starts[index], threads)
+        time_once(worker, sides.setdefault(index, side))
+        worker.end()
+    return list(sides.values())
 
 
 def started(start, threads: int) -> tuple[Worker, Timed]:
