@@ -3,8 +3,9 @@
 
 python benchmarks/curves.py prior --version 1B --way prepared --peer_python .venv-peer/bin/python
 
-Each point is timed in a process of its own, all in turn in every round. "cost" is the time as a multiple of the first point's; "predicted" the
-same of the operations (PyTorch counts them on diffusers' network, hence --peer_python); 1.00 where they agree.
+Each point is timed in a process of its own, all in turn in every round. "cost" is the time as a multiple of the first
+point's; "predicted" the same of the operations (PyTorch counts them on diffusers' network, hence --peer_python); 1.00
+where they agree.
 """
 
 import argparse
