@@ -57,7 +57,7 @@ def start(folder, name, *flags, script="train_stage_c_trainer.py") -> str:
             return output
         if "ddress already in use" not in output:  # else another program was quicker to take a free port
             break
-    raise AssertionError(output[-6000:])
+    raise AssertionError(f"{output[-6000:]}\nThe launcher ended with code {done.returncode}.")
 
 
 def weights(path) -> np.ndarray:
