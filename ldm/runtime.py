@@ -12,7 +12,6 @@ from functools import cache
 # Printed on every import of the stack whatever one does: they hide the messages that matter
 NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")
 
-
 AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}  # as all processors have it since Skylake-X
 
 # What MKL_DEBUG_CPU_TYPE calls a processor, and what that one must be able to do

@@ -87,5 +87,9 @@ def eager_on_cpu(*tensors) -> bool:
 
     A traced program (`ldm.compiled`) has oneDNN's kernels, which broadcast well.
     """
-    here = paddle.in_dynamic_mode() and paddle.get_device() == "cpu"
-    return here and all(tensor.dtype == paddle.float32 for tensor in tensors)
+    return paddle.in_dynamic_mode() and float32_on_cpu(*tensors)
+
+
+def float32_on_cpu(*tensors) -> bool:
+    """Whether a CPU computes, eagerly or in a traced program, and these tensors are float32."""
+    return paddle.get_device() == "cpu" and all(tensor.dtype == paddle.float32 for tensor in tensors)

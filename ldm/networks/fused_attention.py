@@ -8,17 +8,15 @@ import math
 
 import paddle
 
-from ldm.networks.broadcast import eager_on_cpu
+from ldm.networks.broadcast import float32_on_cpu
 from ldm.runtime import has_avx512
 
 
 def fused_attention_serves(*tensors) -> bool:
     """Whether these are tensors of a traced program for CPUs, or of eager mode on one without gradients, in float32."""
-    if not has_avx512():  # the operation ends the process elsewhere
+    if not has_avx512() or not float32_on_cpu(*tensors):  # without AVX-512 the operation ends the process
         return False
-    if paddle.in_dynamic_mode():
-        return not paddle.is_grad_enabled() and eager_on_cpu(*tensors)
-    return paddle.get_device() == "cpu" and all(tensor.dtype == paddle.float32 for tensor in tensors)
+    return not (paddle.in_dynamic_mode() and paddle.is_grad_enabled())
 
 
 def fused_self_attention(projected, heads: int):
