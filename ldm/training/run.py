@@ -10,6 +10,7 @@ from ldm.images import check_writable
 from ldm.training.arguments import resolved
 from ldm.training.bad_batch import replay
 from ldm.training.preflight import preflight, untouched_output
+from ldm.training.rank_store import hear_one_goodbye
 from ldm.training.task import Task
 from ldm.training.trainer import CascadeTrainer
 from ldm.training.whole import discard, last_whole, problem_of, tidy
@@ -51,6 +52,8 @@ def save_options(folder, *groups):
 def build_trainer(build_task, *groups) -> CascadeTrainer:
     """The trainer of the task that `build_task(*groups)` makes; the last of `groups` are the training arguments."""
     args = groups[-1]
+    if args.world_size > 1 and args.process_index == 0:
+        hear_one_goodbye()
     check_writable(args.output_dir)
     task: Task = build_task(*groups)
     return CascadeTrainer(task, args=args)
