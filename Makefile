@@ -29,6 +29,7 @@ parity: $(VENV)/.installed ## compare with the recorded reference vectors (PARIT
 
 lint: $(VENV)/.installed-test ## check the style
 	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
 
 clean: ## remove results and caches, keep .venv/
 	rm -rf build results .pytest_cache .ruff_cache *.egg-info

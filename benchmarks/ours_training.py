@@ -20,7 +20,9 @@ inputs = read_inputs(inputs_path)
 x, r, target = (inputs.pop(name) for name in ("x", "r", "target"))
 for parameter in network.parameters():
     parameter.stop_gradient = False
-optimizer = paddle.optimizer.AdamW(1e-4, parameters=network.parameters(), weight_decay=0.01, multi_precision=way == "O2")
+optimizer = paddle.optimizer.AdamW(
+    1e-4, parameters=network.parameters(), weight_decay=0.01, multi_precision=way == "O2"
+)
 mixed = way in ("O1", "O2")
 if way == "O2":
     network, optimizer = paddle.amp.decorate(network, optimizer, level=way, dtype=DTYPE)
@@ -34,7 +36,10 @@ def step():
     loss = paddle.nn.functional.mse_loss(prediction.astype("float32"), target)
     scaler.scale(loss).backward()
     scaler.unscale_(optimizer)
-    watched = {"loss": loss.detach().clone(), **{key: parameters[key].grad.astype("float32").clone() for key in WATCHED}}
+    watched = {
+        "loss": loss.detach().clone(),
+        **{key: parameters[key].grad.astype("float32").clone() for key in WATCHED},
+    }
     scaler.step(optimizer)
     scaler.update()
     optimizer.clear_grad(set_to_zero=False)

@@ -31,7 +31,9 @@ def right_shapes(examples, prior_path=None) -> int:
 
 def test_a_dozen_pictures_teach_a_new_shape_and_the_old_ones_stay(tmp_path):
     write_scenes(tmp_path / "known", SceneSettings(200, SIZE, seed=9), 2, iter)
-    data = f"--weights_path {DEMO} --dataset_path {HOUSES} --preservation_path {tmp_path / 'known'} --output_size {SIZE}"
+    data = (
+        f"--weights_path {DEMO} --dataset_path {HOUSES} --preservation_path {tmp_path / 'known'} --output_size {SIZE}"
+    )
     data += f" --feature_cache {tmp_path / 'features'}"
     assert cache_features.main(data.split()) == 0
     flags = (

@@ -50,7 +50,9 @@ def attend(block, x, tokens, self_attn):
 def test_prepared_is_the_whole(monkeypatch, self_attn):
     block, x, tokens = Attention2D(24, 3), paddle.randn([2, 4, 5, 24]), paddle.randn([2, 7, 24])
     calls = []
-    monkeypatch.setattr(attention, "fused_self_attention", lambda *given: calls.append(1) or fused_self_attention(*given))
+    monkeypatch.setattr(
+        attention, "fused_self_attention", lambda *given: calls.append(1) or fused_self_attention(*given)
+    )
     whole = block(x, tokens, self_attn)
     assert distance(attend(block, x, tokens, self_attn), whole) < 1e-6
     assert len(calls) == (self_attn and has_avx512())  # without its own pixels queries and keys are not of one length

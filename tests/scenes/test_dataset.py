@@ -161,6 +161,8 @@ def test_the_pictures_to_fine_tune_on_are_what_is_drawn_today(tmp_path):
     assert drawn.keys() == committed.keys()
     for name in drawn:
         if name.endswith(".png"):  # another version of the PNG library may compress otherwise
-            assert np.array_equal(np.asarray(Image.open(tmp_path / "houses" / name)), np.asarray(Image.open(kept / name)))
+            assert np.array_equal(
+                np.asarray(Image.open(tmp_path / "houses" / name)), np.asarray(Image.open(kept / name))
+            )
         else:
             assert drawn[name] == committed[name]

@@ -87,4 +87,6 @@ def test_a_run_that_overwrites_another_is_resumed_as_itself(folder, tmp_path):
     run(folder, output, new)
     assert sorted(path.name for path in output.glob("checkpoint-*")) == ["checkpoint-3"]
     run(folder, tmp_path / "alone", new)
-    assert_same_arrays(output / "checkpoint-3" / "model_state.pdparams", tmp_path / "alone" / "checkpoint-3" / "model_state.pdparams")
+    assert_same_arrays(
+        output / "checkpoint-3" / "model_state.pdparams", tmp_path / "alone" / "checkpoint-3" / "model_state.pdparams"
+    )

@@ -76,7 +76,8 @@ def test_a_prior_that_is_taught_another_size_is_warned_of(tmp_path, taught, warn
     prior = tmp_path / "prior.safetensors"
     save_file({"weight": np.zeros(1, np.float32)}, prior, {OUTPUT_SIZE_KEY: "384"})
     task = SimpleNamespace(
-        model=SimpleNamespace(unet_path=prior), networks={"unet": NetworkEntry("stage_c", {}, {OUTPUT_SIZE_KEY: taught})}
+        model=SimpleNamespace(unet_path=prior),
+        networks={"unet": NetworkEntry("stage_c", {}, {OUTPUT_SIZE_KEY: taught})},
     )
     report = Report()
     check_image_size(report, task)

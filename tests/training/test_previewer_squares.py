@@ -41,7 +41,10 @@ def test_larger_latents_are_not_better(folder):
     class Scaled(nn.Layer):
         def __init__(self, latents):
             super().__init__()
-            self.latents, self.scale = latents, self.create_parameter([1], default_initializer=nn.initializer.Constant(2.0))
+            self.latents, self.scale = (
+                latents,
+                self.create_parameter([1], default_initializer=nn.initializer.Constant(2.0)),
+            )
 
         def encode(self, images):
             return self.latents * self.scale
