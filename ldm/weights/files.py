@@ -20,6 +20,7 @@ FLOAT_DTYPES = ("float32", "float16", "bfloat16")
 
 # Read at once: what stays in a core's cache, and enough rows that a transposed one is written by whole cache lines
 BLOCK, ROWS = 1 << 18, 256
+GAP = 32  # numbers between rows that are read down their columns: see `_apart`
 
 
 class TensorFile:
@@ -92,6 +93,8 @@ class TensorFile:
             in_place = dtype == np.float32 and part.flags.c_contiguous
             raw = part if in_place else np.empty(part.shape, dtype)
             self._fill(key, raw, first * row_bytes)
+            if not part.flags.c_contiguous:
+                raw = _apart(raw)
             # Where they disagree, numpy's inner loop takes the last axis: let it be the one of neighbours in `values`
             part, raw = part.T, raw.T
             if self.dtypes[key] == "BF16":
@@ -131,6 +134,14 @@ class TensorFile:
 
     def _cut_off(self, key) -> ValueError:
         return ValueError(f"{self.path} ends within {key}: download or write it again.")
+
+
+def _apart(rows: np.ndarray) -> np.ndarray:
+    """A copy whose rows do not begin a power of two apart, where a column's numbers would drive each other from the cache."""
+    length = rows[0].size
+    room = np.empty((len(rows), length + GAP), rows.dtype)[:, :length].reshape(rows.shape)
+    room[...] = rows
+    return room
 
 
 def state_entries(state: dict, dtype: str) -> list:

@@ -11,7 +11,7 @@ import paddle
 from ldm.weights.convert import check_dtype, plan_loading
 from ldm.weights.files import TensorFile
 
-THREADS = min(8, os.cpu_count() or 1)
+THREADS = min(8, 2 * (os.cpu_count() or 1))  # two for a core: one of them often waits for the disk
 AHEAD = 8 * THREADS  # tensors under way: no thread waits for a large one, and the system reads them meanwhile
 
 
