@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import statistics
 import subprocess
 import tempfile
@@ -31,13 +32,23 @@ class Worker:
     def read(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError(f"The worker {self.process.args} ended with code {self.process.wait()}.")
+            raise self.gone()
         return json.loads(line)
 
     def ask(self, command: str) -> dict:
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
+        try:
+            self.process.stdin.write(command + "\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            raise self.gone() from None
         return self.read()
+
+    def gone(self) -> SystemExit:
+        """What to raise when the process has ended by itself; its own message is on the screen."""
+        code = self.process.wait()
+        killed = " It was killed, as by a system out of memory: compare fewer ways at a time, or with --apart."
+        what = f"The worker {' '.join(self.process.args)} ended with code {code}."
+        return SystemExit(what + (killed if code == -signal.SIGKILL else ""))
 
     def end(self):
         """Its memory is free afterwards."""
