@@ -9,12 +9,14 @@ eager product as `ldm.runtime` sets it up, beside it the AVX2 and AVX-512 code o
 """
 
 import argparse
+import json
 import os
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
+
+from workers import Worker
 
 SHAPES = {  # name -> rows, columns of the input, columns of the output: batch 2 (guidance), a 1024-pixel image
     "prior 1B, MLP up": (1152, 1536, 6144),
@@ -86,25 +88,10 @@ def measure(way: str, seconds: float):
 
         prepare()
         make = paddle_program if way == "oneDNN" else paddle_eager
+    print(json.dumps({"name": way}), flush=True)
     for line in sys.stdin:
         rows, inner, columns = SHAPES[line.strip()]
         print(2 * rows * inner * columns / best_of(make(rows, inner, columns), seconds) / 1e9, flush=True)
-
-
-def start(way: str, python: str, variables: dict, threads: int, seconds: float):
-    """A process that measures one way."""
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), **variables}
-    command = [python, __file__, "--measure", way, "--seconds", str(seconds)]
-    return subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def ask(process, shape: str) -> float:
-    process.stdin.write(shape + "\n")
-    process.stdin.flush()
-    answer = process.stdout.readline()
-    if not answer:
-        raise RuntimeError(f"{' '.join(process.args)} ended with code {process.wait()}.")
-    return float(answer)
 
 
 def main():
@@ -122,17 +109,19 @@ def main():
     programs = [(way, sys.executable, WAYS[way]) for way in args.ways]
     if args.peer_python:
         programs.append(("PyTorch", args.peer_python, {}))
-    workers = {way: start(way, python, variables, args.threads, args.seconds) for way, python, variables in programs}
+    workers = [
+        Worker(python, Path(__file__).name, ["--measure", way, "--seconds", args.seconds], args.threads, variables)
+        for way, python, variables in programs
+    ]
     print(f"float32, {args.threads} threads, billions of operations a second: the best of {args.rounds} rounds\n")
-    print(f"| product | rows x inner x columns | {' | '.join(workers)} |")
+    print(f"| product | rows x inner x columns | {' | '.join(worker.name for worker in workers)} |")
     print("|" + "---|" * (len(workers) + 2))
     for name, shape in SHAPES.items():
-        rounds = [[ask(worker, name) for worker in workers.values()] for _ in range(args.rounds)]
+        rounds = [[worker.ask(name) for worker in workers] for _ in range(args.rounds)]
         rates = " | ".join(f"{max(rates):.0f}" for rates in zip(*rounds, strict=True))
         print(f"| {name} | {' x '.join(map(str, shape))} | {rates} |")
-    for worker in workers.values():
-        worker.stdin.close()
-        worker.wait()
+    for worker in workers:
+        worker.end()
 
 
 if __name__ == "__main__":

@@ -16,10 +16,11 @@ HERE = Path(__file__).resolve().parent
 
 
 class Worker:
-    """A benchmark process and its line protocol."""
+    """A benchmark process and its line protocol. `variables` are added to its environment."""
 
-    def __init__(self, python: str, script: str, arguments, threads: int):
-        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    def __init__(self, python: str, script: str, arguments, threads: int, variables=()):
+        limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        environment = {**os.environ, **limits, **dict(variables)}
         self.process = subprocess.Popen(
             [python, str(HERE / script), *map(str, arguments)],
             stdin=subprocess.PIPE,
@@ -29,13 +30,14 @@ class Worker:
         )
         self.name = self.read()["name"]
 
-    def read(self) -> dict:
+    def read(self):
+        """One answer: what its line says in JSON."""
         line = self.process.stdout.readline()
         if not line:
             raise self.gone()
         return json.loads(line)
 
-    def ask(self, command: str) -> dict:
+    def ask(self, command: str):
         try:
             self.process.stdin.write(command + "\n")
             self.process.stdin.flush()

@@ -1,5 +1,6 @@
 """Small things several tests need."""
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -29,3 +30,12 @@ def run_python(code: str, *arguments) -> str:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def free_addresses(number: int) -> list:
+    """As many different addresses of this machine, "host:port", at which nobody listens yet."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
+    addresses = ["{}:{}".format(*each.getsockname()) for each in sockets]
+    for each in sockets:
+        each.close()
+    return addresses

@@ -3,7 +3,6 @@
 import fcntl
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers import free_addresses
 
 from ldm.training import run
 
@@ -20,16 +20,7 @@ SCRIPT = Path(__file__).with_name("leaving_rank.py")
 PATIENCE = 120  # seconds for a rank to start, meet the other and come to its end
 
 
-def free_ports(number) -> list:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
-
-
-def start(rank: int, ports, heard: bool, log) -> subprocess.Popen:
-    places = [f"127.0.0.1:{port}" for port in ports]
+def start(rank: int, places, heard: bool, log) -> subprocess.Popen:
     env = {
         **os.environ,
         "PADDLE_TRAINER_ID": str(rank),
@@ -62,9 +53,9 @@ def wait_until_last_moment(rank: subprocess.Popen):
     [pytest.param(True, 0, id="heard"), pytest.param(False, -signal.SIGABRT, id="Paddle by itself still aborts")],
 )
 def test_a_rank_may_leave_while_rank_0_is_taken_down(tmp_path, heard, code):
-    ports, log = free_ports(3), tmp_path / "log"
+    places, log = free_addresses(3), tmp_path / "log"
     with open(log, "w") as file:
-        ranks = [start(rank, ports, heard, file) for rank in range(2)]
+        ranks = [start(rank, places, heard, file) for rank in range(2)]
         try:
             for rank in ranks:
                 wait_until_last_moment(rank)

@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import paddle
 import pytest
-from helpers import ROOT
+from helpers import ROOT, free_addresses
 from small_release import write_scenes_and_release
 
 from ldm.training import prior
@@ -145,9 +144,7 @@ def test_every_way_of_training_on_two_ranks(folder, flags):
 @pytest.mark.slow
 def test_two_nodes_of_one_rank_each(folder):
     """The documented command line of several nodes, both of them on this machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        master = f"127.0.0.1:{free.getsockname()[1]}"
+    (master,) = free_addresses(1)
     nodes = []
     for node in range(2):
         launch = [sys.executable, "-m", "paddle.distributed.launch", "--nnodes", "2", "--rank", str(node)]
