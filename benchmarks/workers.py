@@ -48,7 +48,7 @@ class Worker:
     def gone(self) -> SystemExit:
         """What to raise when the process has ended by itself; its own message is on the screen."""
         code = self.process.wait()
-        killed = " It was killed, as by a system out of memory: compare fewer ways at a time, or with --apart."
+        killed = " It was killed, as by a system out of memory: take fewer ways at a time, or compare.py's --apart."
         what = f"The worker {' '.join(self.process.args)} ended with code {code}."
         return SystemExit(what + (killed if code == -signal.SIGKILL else ""))
 
