@@ -20,6 +20,7 @@ LAYERS = [
         "hashing",
         "patterns",
         "process_memory",
+        "json_files",
         "captions",
         "fonts",
     },

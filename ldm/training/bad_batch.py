@@ -1,14 +1,17 @@
 """A batch whose numbers went bad, in two files: its tensors, and what is known of its samples; and running it again."""
 
+import inspect
 import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import paddle
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ldm.atomic import atomic_path
+from ldm.json_files import read_json
 from ldm.training.origin import Origin, find_origin
 
 FOLDER = "bad_batches"
@@ -66,11 +69,26 @@ def sample_name(dataset, index: int) -> str:
 
 def replay(model, path) -> Origin:
     """Run a saved batch (its .json file) through `model` as it was in training; where its bad numbers come from."""
-    about = json.loads(Path(path).read_text())
-    arrays = load_file(Path(path).with_suffix(".safetensors"))
+    about, tensors = read_json(path), Path(path).with_suffix(".safetensors")
+    masks = about.get("dropout_seed")
+    if type(masks) is not int or not 0 <= masks < 1 << 63:
+        raise ValueError(
+            f"{path}: dropout_seed is {str(masks)[:40]}, which is no seed: take a file that a run has written."
+        )
+    try:
+        arrays = load_file(tensors)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{tensors} cannot be read ({error}): take a batch that a run has written.") from error
+    parameters = inspect.signature(model.forward).parameters.values()
+    required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
+    if not required <= arrays.keys() <= {parameter.name for parameter in parameters}:
+        raise ValueError(
+            f"{tensors} has {', '.join(sorted(arrays))[:200]}, the model takes {', '.join(sorted(required))}: run the same command "
+            "as the run that wrote it."
+        )
     arguments = {name: paddle.to_tensor(array) for name, array in arrays.items()}
     model.train()
-    return find_origin(model, arguments, about["dropout_seed"], backward=True)
+    return find_origin(model, arguments, masks, backward=True)
 
 
 def _plain(value):
