@@ -206,6 +206,13 @@ def _latin1(text, encoding):
     return text.encode("latin1")
 
 
+def _no_bytes(*arguments):
+    """How an empty array's bytes are written by the protocols before 3."""
+    if arguments:
+        raise pickle.UnpicklingError("it has bytes in an unknown encoding")
+    return b""
+
+
 _GENERATOR = object()
 ALLOWED = {
     ("numpy.core.multiarray", "_reconstruct"): _Function(_Array),
@@ -216,6 +223,7 @@ ALLOWED = {
     ("builtins", "tuple"): _Function(_named),
     ("__builtin__", "tuple"): _Function(_named),
     ("_codecs", "encode"): _Function(_latin1),
+    ("__builtin__", "bytes"): _Function(_no_bytes),
     ("paddle.base.libpaddle", "GeneratorState"): _GENERATOR,
     ("paddle.fluid.libpaddle", "GeneratorState"): _GENERATOR,
 }
