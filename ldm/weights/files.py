@@ -107,6 +107,15 @@ class TensorFile:
         raw = self._read_raw(key)
         return (raw.astype(np.uint32) << 16).view(np.float32) if self.dtypes[key] == "BF16" else raw
 
+    def pieces(self, key):
+        """The stored values of one tensor, flat, BLOCK at a time; the bits of bfloat16 as uint16. No piece outlives the next."""
+        (start, end), dtype = self._offsets[key], self._stored_dtype(key)
+        room = np.empty(min(BLOCK, (end - start) // dtype.itemsize), dtype)
+        for first in range(start, end, room.nbytes or 1):
+            piece = room[: (end - first) // dtype.itemsize]
+            self._fill(key, piece, first - start)
+            yield piece
+
     def _read_raw(self, key) -> np.ndarray:
         """The stored values; the bits of bfloat16 as uint16."""
         values = np.empty(self.shapes[key], self._stored_dtype(key))
