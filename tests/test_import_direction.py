@@ -12,6 +12,7 @@ LAYERS = [
         "atomic",
         "precision",
         "cli",
+        "json_files",
         "runtime",
         "sizes",
         "squares",

@@ -5,6 +5,8 @@ import struct
 from dataclasses import dataclass
 from math import prod
 
+from ldm.json_files import unique_keys
+
 BYTES = {
     **{"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2},
     **{"I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "F8_E5M2": 1},
@@ -55,23 +57,13 @@ def _parsed(data: bytes) -> dict:
     if not data.startswith(b"{"):
         raise ValueError("its header is not JSON")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        return json.loads(data.decode("utf-8"), object_pairs_hook=unique_keys)
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"its header is not JSON: {error}") from None
     except UnicodeDecodeError:
         raise ValueError("its header is not UTF-8") from None
-
-
-def _unique(pairs) -> dict:
-    """A JSON object; which of two values under one key counts is not for others to guess."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        seen = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"its header has the key {twice!r:.100} twice")
-    return content
 
 
 def _checked_entry(key: str, entry) -> tuple:
