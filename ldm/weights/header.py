@@ -1,9 +1,12 @@
 """The header of a safetensors file, checked before anything is taken from it: others' files are hostile until then."""
 
 import json
+import os
+import stat
 import struct
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
 
 from ldm.json_files import unique_keys
 
@@ -24,6 +27,20 @@ class Header:
     metadata: dict
     tensors: dict
     data_start: int
+
+
+def open_regular(path: Path):
+    """A file open for reading; an OSError that names anything but a regular file. Opened first: it cannot be swapped."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would wait for one
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of these of a name with a zero byte
+        raise FileNotFoundError(f"{path} does not exist: check the path, or download or convert it first.") from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise OSError(f"{path} is {what}, not a safetensors file: name the file itself.")
+    return open(handle, "rb")
 
 
 def read_header(file, size: int) -> Header:
