@@ -56,7 +56,10 @@ class MethodArguments(PartsArguments):
         if self.method == "tokens" and not self.learn_tokens:
             raise ValueError("--method tokens needs --learn_tokens, for instance '[house]:house|home'.")
         for text in self.learn_tokens or ():
-            parse_spec(text)
+            try:
+                parse_spec(text)
+            except ValueError as error:
+                raise ValueError(f"--learn_tokens {error}") from error
 
 
 def apply_method(model: ModelC, arguments: MethodArguments, seed: int, notes: dict) -> dict[str, NetworkEntry]:

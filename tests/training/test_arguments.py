@@ -153,13 +153,17 @@ def test_what_only_a_gpu_could_start_is_refused_too(values, message, monkeypatch
         ("--min_snr_gamma 3", "--min_snr_gamma is for --loss_weight min_snr"),
         ("--image_logging_captions x", "--image_logging_captions is for logged pictures"),
         ("--image_logging_size 512", "--image_logging_size is for logged pictures"),
-        ("--resolution 8192 --per_device_train_batch_size 16384", "take 12288.00 GiB at --resolution 8192"),
+        ("--resolution 8192 --per_device_train_batch_size 4096", "take 3072.00 GiB at --resolution 8192"),
         ("--dataloader_num_workers 100000", "--dataloader_num_workers must be at least 0 and at most"),
         ("--seed abc", "^--seed: invalid int value: 'abc'. --help lists all flags.$"),
         ("--seed", "^--seed: expected one argument"),
         ("--save_strategy never", "^--save_strategy: invalid choice: 'never'"),
         ("--flip perhaps", "^--flip: .*perhaps"),
         ("--lora_filter", "^--lora_filter: expected at least one argument"),
+        ("--learn_tokens [", r"^--learn_tokens \[: '\[' is not a regular expression"),
+        ("--learn_tokens [a]:", r"^--learn_tokens \[a\]:: a new token needs a start"),
+        ("--crop centre random", "^'random' belongs to no flag"),
+        (f"--seed {'9' * 5000}", r"^--seed: invalid int value: '9{39}\.\.\. --help"),
     ],
 )
 def test_flags_that_would_have_no_effect_are_refused_in_one_line(flags, message):
