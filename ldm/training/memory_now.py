@@ -41,6 +41,11 @@ def available() -> int:
     if not on_cpu():
         total = paddle.device.cuda.get_device_properties().total_memory
         return total - paddle.device.cuda.memory_allocated()
+    return host_available()
+
+
+def host_available() -> int:
+    """Bytes of the machine's memory, and of its container's, that this process could still take."""
     return min([psutil.virtual_memory().available, *_container()])
 
 
