@@ -52,7 +52,9 @@ class FileSlices:
 
 
 def _changed(path: str) -> ValueError:
-    return ValueError(f"{printable(path)} has changed since it was opened: leave it alone while it is used, start again.")
+    return ValueError(
+        f"{printable(path)} has changed since it was opened: leave it alone while it is used, start again."
+    )
 
 
 class _Slice(io.RawIOBase):

@@ -108,7 +108,6 @@ class TableFolder(ImageSource):
         problems = {"images that are named twice": twice, "images that do not exist": absent}
         return {what: [self.name(index) for index in found] for what, found in problems.items() if len(found)}
 
-
     def _lines(self):
         """(number, bytes) of every line, none longer than LONGEST_METADATA."""
         with open_regular(self.table) as file:
