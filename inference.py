@@ -63,6 +63,7 @@ def parse(argv=None) -> argparse.Namespace:
         action="store_true",
         help="text tower, prior and decoder one after the other in memory: all captions' latents first, then all pictures",
     )
+    add("--preflight", action="store_true", help="look at weights, disk and memory, say what it takes, and stop")
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
     return parser.parse_args(argv)
 
@@ -85,8 +86,12 @@ def generate(args):
     from ldm.captions import read_captions
     from ldm.compiled import check_compilable
     from ldm.demo import weights_folder
+    from ldm.generation_preflight import preflight
+    from ldm.generation_work import Sizes
     from ldm.images import check_writable, contact_sheet, save_png
-    from ldm.pipeline import GenerationSettings, StableCascade, native_size
+    from ldm.limits import MOST_FILES, check_count
+    from ldm.memory_now import on_cpu
+    from ldm.pipeline import GenerationSettings, StableCascade, native_size, networks_of
 
     if args.write_captions and args.contact_sheet:
         raise ValueError("--write_captions makes a dataset, in which --contact_sheet has no caption: leave one out.")
@@ -108,6 +113,16 @@ def generate(args):
     height, width = (native if side is None else side for side in (args.height, args.width))
     settings = replace(settings, height=height, width=width)
     settings.check(args.batch_size)
+    images = check_count("batch_size times captions", args.batch_size * len(captions), MOST_FILES)
+    networks = networks_of(weights, prior_path=args.prior_weights)
+    sizes = Sizes.of(settings, args.batch_size, len(captions) if args.low_memory else 1, images * args.contact_sheet)
+    options = {"dtype": args.dtype, "low_memory": args.low_memory, "compiled": args.compile, "on_cpu": on_cpu()}
+    report = preflight(networks, sizes, images, folder, options)
+    if args.preflight:
+        print(report.text(), flush=True)
+    report.check()
+    if args.preflight:
+        return
     cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights, low_memory=args.low_memory)
     for path, scale in loras:
         cascade.load_lora(path, scale)
@@ -115,17 +130,19 @@ def generate(args):
         cascade.compile(args.compile_cache, keep_weights=False)  # a run has one size and one batch size
     print(cascade.describe())
 
-    pictures = []
+    count, pictures = 0, []
     for caption, images in zip(captions, cascade.each(captions, args.batch_size, settings), strict=True):
         for offset, pixels in enumerate(images):
-            path = folder / f"result_{len(pictures)}.png"
+            path = folder / f"result_{count}.png"
             record = {"caption": caption, **settings.as_dict(), "seed": args.seed + offset, **cascade.identity()}
             save_png(path, pixels, record)
             if args.write_captions:
                 with atomic_path(path.with_suffix(".txt")) as temporary:
                     temporary.write_text(f"{caption}\n", encoding="utf-8")
             print(f"{path}: {caption}", flush=True)
-            pictures.append(pixels)
+            count += 1
+            if args.contact_sheet:
+                pictures.append(pixels)
     if args.contact_sheet:
         sheet = np.asarray(contact_sheet(pictures, columns=min(len(pictures), SHEET_COLUMNS)))
         save_png(folder / "contact_sheet.png", sheet, {"captions": captions, "batch_size": args.batch_size})

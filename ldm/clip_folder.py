@@ -198,7 +198,7 @@ def _check_tokenizer_fits(tokenizer, config, folder):
 def _load_tower(model_class, config, folder, dtype, other_tower):
     """Build the network and fill every parameter from the folder; the names in the file tell the layout."""
     with ExitStack() as stack:
-        files = [stack.enter_context(TensorFile(path)) for path in _weight_files(folder)]
+        files = [stack.enter_context(TensorFile(path)) for path in weight_files(folder)]
         holders = {
             name: file
             for file in files
@@ -236,7 +236,7 @@ def _check_tensors(folder, holders, key_map, parameters):
     report_mismatch(str(folder), missing, unexpected, misshapen)
 
 
-def _weight_files(folder):
+def weight_files(folder):
     """The one file of a folder's weights, or its shards."""
     name = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
     if name is None:

@@ -124,6 +124,11 @@ class Release:
 
     def __init__(self, folder):
         self.folder = Path(folder)
+        if self.folder.is_file():
+            raise NotADirectoryError(
+                f"{self.folder} is a file, and the folder of a release is needed: give {self.folder.parent} (a prior of "
+                "your own goes to --prior_weights)."
+            )
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"The weights folder {self.folder} does not exist. Download the Stable Cascade release into it "

@@ -9,6 +9,11 @@ from paddle.base import core
 CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, version 2
 
 
+def gib(size: float) -> str:
+    """Bytes as GiB, two decimals."""
+    return f"{size / 2**30:.2f}"
+
+
 def on_cpu() -> bool:
     """Whether Paddle computes on a CPU."""
     return paddle.get_device() == "cpu"
