@@ -5,9 +5,12 @@ import ctypes
 import io
 import logging
 import os
+import signal
 import sys
 import warnings
 from functools import cache
+
+from ldm.cli.signals import held
 
 # Printed on every import of the stack whatever one does: they hide the messages that matter
 NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")
@@ -95,7 +98,7 @@ def prepare():
     logging.getLogger("datasets").setLevel(logging.WARNING)
     captured = io.StringIO()
     try:
-        with contextlib.redirect_stderr(captured):
+        with contextlib.redirect_stderr(captured), held(signal.SIGTERM):  # Paddle sets a handler of its own for it
             import paddle  # noqa: F401
     finally:
         kept = [line for line in captured.getvalue().splitlines() if not any(noise in line for noise in NOISE)]
