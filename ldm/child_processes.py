@@ -1,21 +1,16 @@
 """Forked processes end with their parent, whatever ends that, and leave nothing behind in shared memory."""
 
-import ctypes
 import os
-import re
 import signal
 import sys
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
+from functools import cache
 
 PR_SET_PDEATHSIG = 1  # of Linux' prctl
-SHARED_MEMORY = Path("/dev/shm")
-PADDLES = re.compile(r"paddle_(\d+)_\d+_\d+")  # what Paddle's loader calls its files: the process that made them first
+SHARED_MEMORY = "/dev/shm"
 DAY = 24 * 60 * 60  # seconds
-
-_prctl = getattr(ctypes.CDLL(None), "prctl", None) if sys.platform.startswith("linux") else None  # before any fork
 
 
 def is_alive(process: int) -> bool:
@@ -34,12 +29,22 @@ def get_signal_at_parents_end(number: int, parent: int):
 
     Where the system cannot, a thread asks twice a second. On Linux it is the thread that forked whose end counts.
     """
-    if _prctl is not None:
-        _prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+    if (call := prctl()) is not None:
+        call(PR_SET_PDEATHSIG, number, 0, 0, 0)
     else:
         threading.Thread(target=_watch, args=(number, parent), daemon=True).start()
     if os.getppid() != parent:  # it ended before we asked
         os.kill(os.getpid(), number)
+
+
+@cache
+def prctl():
+    """Linux' function of that name, to be found before a fork; None elsewhere."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    return getattr(ctypes.CDLL(None), "prctl", None)
 
 
 def _watch(number: int, parent: int):
@@ -56,6 +61,7 @@ class EndWithParent:
 
     def __init__(self):
         self.parent = os.getpid()
+        prctl()
 
     def __call__(self, worker: int):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -64,24 +70,25 @@ class EndWithParent:
 
 
 def _leave(*_):
-    remove_shared_memory(lambda maker, path: maker == os.getpid())
+    remove_shared_memory(lambda maker, file: maker == os.getpid())
     os._exit(0)
 
 
 def remove_forgotten_shared_memory():
     """Remove the files of loaders whose processes were all killed, a day old: another container's may look like them."""
 
-    def forgotten(maker, path):
-        return time.time() - path.stat().st_mtime > DAY and not is_alive(maker)
+    def forgotten(maker, file):
+        return time.time() - file.stat().st_mtime > DAY and not is_alive(maker)
 
     remove_shared_memory(forgotten)
 
 
 def remove_shared_memory(chosen):
-    """Remove the files of Paddle's loaders of which chosen(process that made it, path) is true."""
+    """Remove the files of Paddle's loaders of which chosen(process that made it, os.DirEntry) is true."""
     with suppress(OSError):  # no such folder on other systems
-        for path in SHARED_MEMORY.iterdir():
-            if match := PADDLES.fullmatch(path.name):
+        for entry in os.scandir(SHARED_MEMORY):
+            owner, *rest = entry.name.removeprefix("paddle_").split("_")  # paddle_PROCESS_NUMBER_RANDOM
+            if entry.name.startswith("paddle_") and len(rest) == 2 and all(map(str.isdecimal, (owner, *rest))):
                 with suppress(OSError):  # gone, or somebody else's
-                    if chosen(int(match[1]), path):
-                        path.unlink()
+                    if chosen(int(owner), entry):
+                        os.unlink(entry.path)

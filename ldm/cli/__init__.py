@@ -9,15 +9,11 @@
 """
 
 import os
-import select
 import sys
 import threading
-import traceback
 from contextlib import suppress
 
-from ldm.cli.failures import line_of, one_line
-from ldm.cli.flags import wants_traceback
-from ldm.cli.report import write_report
+# Until `run` has begun, Ctrl-C is Python's traceback: what only an error needs is imported then
 from ldm.cli.signals import GRACE, Stopped, handled
 
 INPUT_ERROR, BUG, NO_READER = 2, 1, 141
@@ -75,6 +71,12 @@ def _failed(program: str, argv, error: Exception) -> int:
     """Say what happened; the exit status."""
     if isinstance(error, BrokenPipeError) and _no_reader():
         return NO_READER
+    _check_output()
+    import traceback
+
+    from ldm.cli.failures import line_of
+    from ldm.cli.flags import wants_traceback
+
     if wants_traceback(argv):
         traceback.print_exception(error)
         return BUG if line_of(error) is None else INPUT_ERROR
@@ -84,6 +86,9 @@ def _failed(program: str, argv, error: Exception) -> int:
 
 
 def _bug(program: str, argv, error: Exception) -> str:
+    from ldm.cli.failures import one_line
+    from ldm.cli.report import write_report
+
     path = write_report(program, argv, error)
     what = f"{type(error).__name__}: {one_line(str(error))[:300]}".rstrip(": ")
     where = f"{path} has the full report" if path is not None else "--debug shows the traceback"
@@ -92,13 +97,30 @@ def _bug(program: str, argv, error: Exception) -> str:
 
 def _no_reader() -> bool:
     """Whether standard output is a pipe that nobody reads any more; then nothing more is written to it."""
+    import select
+
     with suppress(OSError, ValueError, AttributeError):  # no poll on Windows, no real file in tests
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         if any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _abandon_output()
             return True
     return False
+
+
+def _check_output():
+    """Give up what has been printed if it cannot be written: Python would try again, and complain, on its way out."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _abandon_output()
+    except ValueError:  # closed
+        pass
+
+
+def _abandon_output():
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _say(text: str):

@@ -33,6 +33,7 @@ REMEDIES = {
     errno.ENAMETOOLONG: "use a shorter name",
     errno.ENOMEM: "close other programs, or give this one less to do at once",
 }
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 LONGEST = 4000  # characters of a line
 
 
@@ -82,6 +83,8 @@ def _system(error: OSError) -> str:
     if error.errno is None or error.strerror is None:
         return one_line(str(error))
     name = error.filename2 if error.filename2 is not None else error.filename
+    if name is None and error.errno in NO_ROOM:
+        name = "standard output, or a file being written"  # files of results are named where they are written
     where = f"{_shown(name)}: " if name is not None else ""
     remedy = REMEDIES.get(error.errno)
     return f"{where}{error.strerror}{f': {remedy}' if remedy else ''}."

@@ -3,7 +3,6 @@
 import argparse
 import re
 import sys
-from difflib import get_close_matches
 
 # What other programs call it -> what ours may
 OTHER_NAMES = {
@@ -31,7 +30,10 @@ class Parser(argparse.ArgumentParser):
         flags = [text.split("=")[0] for text in arguments[: _end_of_flags(arguments)] if text.startswith("--")]
         if unknown := [flag for flag in flags if flag not in known]:
             raise ValueError(unknown_flags(unknown, known))
-        return super().parse_args(arguments, namespace)
+        parsed, unknown = self.parse_known_args(arguments, namespace)
+        if unknown:
+            raise ValueError(unknown_flags(unknown, known))
+        return parsed
 
     def error(self, message):
         refuse(message)
@@ -62,6 +64,8 @@ def unknown_flags(unknown: list, known: list) -> str:
 
 
 def _meant(flag: str, known: list) -> list:
+    from difflib import get_close_matches
+
     flag = flag.replace("-", "_").replace("__", "--", 1) if flag.startswith("--") else flag
     return [name for name in OTHER_NAMES.get(flag, ()) if name in known] or get_close_matches(flag, known, n=1)
 

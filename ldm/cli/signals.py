@@ -6,7 +6,7 @@ import sys
 import threading
 from contextlib import contextmanager, suppress
 
-from ldm.child_processes import get_signal_at_parents_end
+from ldm.child_processes import get_signal_at_parents_end, prctl
 
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "the end of its terminal"}
 HANDLED = {getattr(signal, name): what for name, what in NAMES.items() if hasattr(signal, name)}
@@ -52,6 +52,10 @@ class Signals:
 
     def watch(self, received: int):
         """A thread's work: see what the main thread is too busy to see. `received` gives a byte per signal."""
+        if hasattr(
+            signal, "pthread_sigmask"
+        ):  # the system may give a signal to any thread: only the main one can hold it
+            signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         seen = set()
         with open(received, "rb", buffering=0) as bytes_received:
             while number := bytes_received.read(1):
@@ -77,7 +81,7 @@ class Signals:
         if isinstance(unraisable.exc_value, Stopped):
             self.number = None
             self._again.add(unraisable.exc_value.number)
-            signal.raise_signal(unraisable.exc_value.number)
+            threading.Timer(0.05, os.kill, [os.getpid(), unraisable.exc_value.number]).start()
         else:
             sys.__unraisablehook__(unraisable)
 
@@ -170,7 +174,9 @@ _forking = (0, False)  # the process that forks, and whether its main thread doe
 
 def _before_fork():
     global _forking
-    _forking = os.getpid(), threading.current_thread() is threading.main_thread()
+    if _now is not None:
+        prctl()
+        _forking = os.getpid(), threading.current_thread() is threading.main_thread()
 
 
 def _in_child():
