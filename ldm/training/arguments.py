@@ -206,6 +206,12 @@ class CascadeTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "normalise by the running statistics, which then stay as they are"}
     )
 
+    save_on_signal: bool = field(
+        default=False,
+        metadata={"help": "at Ctrl-C or SIGTERM finish the step and save a checkpoint before the program ends"},
+    )
+    debug: bool = field(default=False, metadata={"help": "show the traceback of an error instead of its one line"})
+
     def __post_init__(self):
         check_inherited(self)
         check_values(self, RANGES, unchecked=REFUSED)

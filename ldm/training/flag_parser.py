@@ -2,10 +2,10 @@
 
 from argparse import SUPPRESS
 from copy import copy
-from difflib import get_close_matches
 
 from paddlenlp.trainer import PdArgumentParser
 
+from ldm.cli.flags import refuse, unknown_flags
 from ldm.training.inherited import HARMLESS, RANGES, REFUSED
 
 LONGEST = 200  # characters of a word in an error
@@ -31,7 +31,7 @@ class FlagParser(PdArgumentParser):
 
     def error(self, message):
         """ValueError, which the programs print as one line; argparse would print all flags first."""
-        raise ValueError(f"{message.removeprefix('argument ').rstrip('.')}. --help lists all flags.")
+        refuse(message)
 
     def parse(self, argv=None) -> list:
         """One object per dataclass. ValueError for what is no flag or has a wrong value. No file is read for flags."""
@@ -51,6 +51,4 @@ class FlagParser(PdArgumentParser):
         flags = [text for text in unknown if text.startswith("--")]
         if not flags:
             return f"{' '.join(map(repr, unknown))} belongs to no flag: values follow --FLAG, and texts with spaces need quotes."
-        similar = sorted({match for flag in flags for match in get_close_matches(flag, known, n=1)})
-        meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
-        return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."
+        return unknown_flags(flags, known)

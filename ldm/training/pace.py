@@ -8,6 +8,7 @@ from time import monotonic
 import paddle
 from paddle.io import DataLoader
 
+from ldm.child_processes import EndWithParent, remove_forgotten_shared_memory
 from ldm.process_memory import peak_memory
 
 SHORTEST_MEMORY = 50  # steps that the remaining time is judged by, at least
@@ -82,10 +83,15 @@ class Pace:
 
 
 class TimedDataLoader(DataLoader):
-    """Paddle's, which tells a Pace how long each batch was waited for."""
+    """Paddle's, which tells a Pace how long each batch was waited for. Its workers end with this process.
+
+    Batches come through shared memory: without it, at 768 pixels and two workers, 42 to 54 images a second came instead
+    of 71 to 76, and the process that trains spent 7 times the time on each.
+    """
 
     def __init__(self, pace: Pace, *arguments, **options):
-        super().__init__(*arguments, **options)
+        remove_forgotten_shared_memory()
+        super().__init__(*arguments, worker_init_fn=EndWithParent(), **options)
         self.pace = pace
 
     def __iter__(self):

@@ -15,6 +15,7 @@ from ldm.training.levels import LevelLosses
 from ldm.training.optimizer import adamw
 from ldm.training.pace import Pace, TimedDataLoader
 from ldm.training.sampler import RunSampler, fixed_batches
+from ldm.training.save_on_signal import SaveOnSignal
 from ldm.training.task import Task
 from ldm.training.weighting import Weighting
 
@@ -48,6 +49,8 @@ class CascadeTrainer(CheckpointingTrainer):
             self.add_callback(AverageUpdate(self.average))
         self.levels, self.pace, self.look = LevelLosses(), Pace(self._periods()), Look(self)
         use_readable_lines(self)
+        if args.save_on_signal:
+            self.add_callback(SaveOnSignal())
         self.add_callback(self.look)  # after the average is updated, and where there is a line to print on
 
     def _check_supported(self):
