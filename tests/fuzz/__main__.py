@@ -29,6 +29,7 @@ def parse(argv=None):
     add("--kind", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (default: all)")
     add("--number", type=int, help="this one input alone, with everything that was said")
     add("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time (default: %(default)s)")
+    add("--report", type=Path, help="write every distinct failure, with the command that shows it again, as Markdown")
     add("--results", type=Path, default=ROOT / "build" / "fuzz", help="where failing inputs go (default: %(default)s)")
     return parser.parse_args(argv)
 
@@ -42,29 +43,30 @@ def main(argv=None) -> int:
     from fuzz import templates
     from fuzz.forks import Died, in_fork
     from fuzz.kinds import KINDS
+    from fuzz.outcomes import outcome_of
     from fuzz.run import Run
 
     kinds = [KINDS[name] for name in args.kind or KINDS]
     with tempfile.TemporaryDirectory(prefix="fuzz-") as base:
         run = Run(Path(base), args.results, args.seed)
-        made = in_fork(lambda: templates.make(Path(base)), 600)
-        if isinstance(made, Died):
-            raise SystemExit(f"The undamaged inputs cannot be made: {made.why}")
-        for kind in kinds:
-            run.learn(kind)
+        made = in_fork(lambda: outcome_of(lambda: templates.make(Path(base))), 600)
+        if isinstance(made, Died) or made.status != 0:
+            raise SystemExit(f"The undamaged inputs cannot be made: {getattr(made, 'output', made)}")
+        run.learn(kinds, args.jobs)
         return one_input(run, kinds, args.number) if args.number is not None else many(run, kinds, args)
 
 
 def load_everything():
     """Import what the programs import, once for all forks."""
-    import inference  # noqa: F401
+    import cache_features  # noqa: E401, F401
     import paddle  # noqa: F401
     import paddlenlp.trainer  # noqa: F401
     import paddlenlp.transformers  # noqa: F401
     from paddlenlp.transformers import CLIPTokenizer  # noqa: F401
 
+    import inference  # noqa: F401
     import ldm.pipeline  # noqa: F401
-    from ldm.training import prior  # noqa: F401
+    from ldm.training import prior, program  # noqa: F401
 
 
 def one_input(run, kinds, number: int) -> int:
@@ -79,7 +81,7 @@ def one_input(run, kinds, number: int) -> int:
 def many(run, kinds, args) -> int:
     from tqdm.auto import tqdm
 
-    from fuzz.run import batches, table
+    from fuzz.run import batches, report, table
 
     findings, seen, first, started = [], set(), 0, time.monotonic()
     deadline = started + args.minutes * 60 if args.minutes else float("inf")
@@ -103,6 +105,8 @@ def many(run, kinds, args) -> int:
         except KeyboardInterrupt:
             pass
     print(table(findings))
+    if args.report:
+        args.report.write_text(report(findings, args.seed), encoding="utf-8")
     failures = [finding for finding in findings if finding.failed]
     if failures:
         print(

@@ -35,8 +35,9 @@ class Kind:
     """A kind of input: how an input of it is made, read and judged.
 
     damage(rng, folder) -> Input changes the copy `folder` of the templates. read(input) -> anything that can be compared,
-    by the project's own programs. excuse(input, before, after) -> a name for a difference that the format cannot know
-    about, or None. share: how many of the inputs are of this kind, relative to other kinds. template: the folders copied.
+    by the project's own programs. excuse(input, undamaged result, outcome) -> a name for a difference that the format
+    cannot know about, or None. share: how many of the inputs are of this kind, relative to other kinds. template: the
+    folders copied. aside: how a line begins that says that the damaged file is left aside.
     """
 
     name: str
@@ -44,6 +45,8 @@ class Kind:
     template: tuple
     damage: Callable
     read: Callable
-    excuse: Callable = field(default=lambda input, before, after: None)
+    excuse: Callable = field(default=lambda input, undamaged, outcome: None)
+    aside: str | None = None
     batch: int = 25  # inputs per process
+    seconds: float = 90.0  # for one input
     names: Callable = field(default=lambda input: (input.file.name,) if input.file else input.flags[:1])

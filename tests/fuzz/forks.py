@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-MEMORY = 6 << 30  # bytes of address space beyond those of the parent
+MEMORY = 3 << 30  # bytes of address space beyond those of the parent
 SECONDS = 90  # for one piece of work
 
 
@@ -30,6 +30,7 @@ def in_fork(work, seconds: float = SECONDS):
 def each_in_forks(work, batches, jobs: int = 1, seconds: float = SECONDS):
     """Yield (key, item, work(key, item)) of batches (key, items), one process for each batch, `jobs` at a time.
 
+    seconds: for one item; a key may have another number as its attribute of that name.
     When a process dies, its current item comes as Died, and a new process goes on with the rest. Only the thread that
     imported Paddle may call this: in others its forks would compute in Paddle's static mode.
     """
@@ -37,19 +38,19 @@ def each_in_forks(work, batches, jobs: int = 1, seconds: float = SECONDS):
     try:
         while True:
             while len(children) < jobs and (batch := next(waiting, None)) is not None:
-                children.append(Child(work, *batch, seconds))
+                children.append(Child(work, *batch, getattr(batch[0], "seconds", seconds)))
             if not children:
                 return
             first = min(child.deadline for child in children)
             readable = select.select(children, [], [], max(0.0, first - time.monotonic()))[0]
             for child in [child for child in children if child in readable or child.deadline <= time.monotonic()]:
-                for value in child.results(child in readable, seconds):
+                for value in child.results(child in readable):
                     yield child.key, child.left.pop(0), value
                     if isinstance(value, Died) or not child.left:
                         children.remove(child)
                         child.end()
                         if child.left:
-                            children.append(Child(work, child.key, child.left, seconds))
+                            children.append(Child(work, child.key, child.left, child.seconds))
                         break
     finally:
         for child in children:
@@ -60,7 +61,8 @@ class Child:
     """A forked process that works through the items `left` and sends each result through a pipe."""
 
     def __init__(self, work, key, left, seconds: float):
-        self.key, self.left, self.data, self.deadline = key, left, b"", time.monotonic() + seconds
+        self.key, self.left, self.seconds, self.data = key, left, seconds, b""
+        self.deadline = time.monotonic() + seconds
         read_end, write_end = os.pipe()
         sys.stdout.flush()
         sys.stderr.flush()
@@ -82,16 +84,16 @@ class Child:
     def fileno(self) -> int:
         return self.pipe
 
-    def results(self, readable: bool, seconds: float):
+    def results(self, readable: bool):
         """The results that have come, Died if the process has ended or its time is up."""
         if not readable:
-            yield Died(f"no end after {seconds:g} seconds")
+            yield Died(f"no end after {self.seconds:g} seconds")
             return
         part = os.read(self.pipe, 1 << 20)
         self.data += part
         while len(self.data) >= 8 and len(self.data) >= 8 + (length := struct.unpack("<Q", self.data[:8])[0]):
             value, self.data = pickle.loads(self.data[8 : 8 + length]), self.data[8 + length :]
-            self.deadline = time.monotonic() + seconds
+            self.deadline = time.monotonic() + self.seconds
             yield value
         if not part:
             yield Died(ending(os.waitpid(self.pid, 0)[1]))

@@ -1,84 +1,93 @@
-"""The project's programs run in this process, as their command lines would run them: status, output, exceptions."""
+"""The project's programs on the files in a folder, as their command lines call them; what they make, to be compared."""
 
-import contextlib
-import os
-import re
-import sys
-import tempfile
-import traceback
-from dataclasses import dataclass
+import hashlib
+from pathlib import Path
 
-REFUSED = 2
+from fuzz.outcomes import main_of
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a program ended. status None: by the exception whose traceback is in `output`."""
-
-    status: int | None
-    output: str
-    message: str  # the last thing it said under its name
-    result: object = None
+OUTPUTS = "made"  # where a program that reads an input writes
+BLACK = "black"  # what a picture comes to that is made of NaN
+PICTURE = "--steps 1 --decoder_steps 1 --height 256 --width 256".split()
+TRAINER = "train_stage_c_trainer.py"
+TRAINING = (
+    "--do_train --per_device_train_batch_size 2 --seed 5 --resolution 64 --learning_rate 2e-3 --ema_decay 0.9 "
+    "--loss_weight adaptive --logging_steps 100"
+).split()
 
 
-class Ended(Exception):
-    """A program that did not end well; raised by `main_of` so that a reader stops there."""
+def inference(folder: Path, *flags) -> dict:
+    """{picture: its pixels' hash}."""
+    from PIL import Image
 
-    def __init__(self, status: int):
-        super().__init__(f"exit status {status}")
-        self.status = status
+    import inference as program
 
-
-def main_of(main, argv) -> None:
-    """Call a program's main(argv); Ended unless it returns 0."""
-    status = main([str(part) for part in argv])
-    if status:
-        raise Ended(status)
-
-
-def outcome_of(work) -> Outcome:
-    """Call `work()` with all output, that of C libraries included, taken down."""
-    result, status, trace, output = None, 0, "", []
-    with taken_down(output):
-        try:
-            result = work()
-        except Ended as ended:
-            status = ended.status
-        except SystemExit as ended:
-            status = ended.code if isinstance(ended.code, int) else 1 if ended.code else 0
-        except BaseException:
-            status, trace = None, traceback.format_exc()
-    text = "".join([*output, trace])
-    return Outcome(status, text, said_last(text), result)
+    output = folder / OUTPUTS
+    flags = ["--weights", folder / "release", "--output_dir", output, *PICTURE, *flags]
+    main_of(program.main, flags if "--caption" in flags else ["--caption", "a red disc", *flags])
+    pictures = {}
+    for path in sorted(output.glob("*.png")):
+        pixels = Image.open(path).convert("RGB")
+        black = pixels.getextrema() == ((0, 0),) * 3
+        pictures[path.name] = BLACK if black else hashlib.sha256(pixels.tobytes()).hexdigest()
+    return pictures
 
 
-def said_last(output: str) -> str:
-    """From the last "PROGRAM.py: " that begins a line on: the message of a refusal. Bars may stand before it in the output."""
-    lines = re.split(r"[\r\n]+", re.sub(r"\x1b\[\d*[A-Za-z]", "\n", output))
-    starts = [number for number, line in enumerate(lines) if re.match(r"[\w-]+\.py: ", line)]
-    return "\n".join(lines[starts[-1] :]).strip() if starts else ""
+def train(folder: Path, *flags, output=OUTPUTS, data="few") -> dict:
+    """The trainer of the prior; {file of final weights: their hash}. Names of parameters count as in a process of its own."""
+    import paddle
+
+    from ldm.training.program import training_program
+
+    paths = ("--weights_path", folder / "release", "--dataset_path", folder / data, "--output_dir", folder / output)
+    argv = [*TRAINING, *paths, *flags]
+    with paddle.utils.unique_name.guard():
+        main_of(lambda argv: training_program(TRAINER, "prior", argv), argv, TRAINER)
+    return tensors_of(folder / output)
 
 
-@contextlib.contextmanager
-def taken_down(output: list):
-    """File descriptors 1 and 2 go to a file; at the end its text is appended to `output`."""
-    saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as file:
-        flush()
-        os.dup2(file.fileno(), 1)
-        os.dup2(file.fileno(), 2)
-        try:
-            yield
-        finally:
-            flush()
-            for number, old in enumerate(saved, 1):
-                os.dup2(old, number)
-                os.close(old)
-            file.seek(0)
-            output.append(file.read().decode("utf-8", "replace"))
+def cache_features(folder: Path, *flags):
+    import cache_features as program
+
+    paths = (
+        "--weights_path",
+        folder / "release",
+        "--dataset_path",
+        folder / "few",
+        "--feature_cache",
+        folder / "features",
+    )
+    main_of(program.main, [*paths, "--resolution", 64, *flags])
 
 
-def flush():
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError):
-            stream.flush()
+def extract(*flags):
+    import extract_unet_weights as program
+
+    main_of(program.main, flags)
+
+
+def tensors_of(folder: Path) -> dict:
+    """{file: {tensor: hash of its values}} of what lies in `folder`, of whichever format."""
+    found = {}
+    for path in sorted(folder.glob("*.safetensors")):
+        found[path.name] = tensors_in(path)
+    for path in sorted(folder.glob("*.pdparams")):
+        found[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+def tensors_in(path: Path) -> dict:
+    """{tensor: hash of its values}, and what the metadata says."""
+    from ldm.weights.files import TensorFile
+
+    with TensorFile(path) as file:
+        found = {key: hashlib.sha256(file.read_numpy(key).tobytes()).hexdigest()[:16] for key in sorted(file.keys())}
+        return {**found, "metadata": sorted((k, v) for k, v in file.metadata.items() if k not in ("source", "base"))}
+
+
+def through_cli(program: str, work):
+    """`work()` behind the boundary that every program has; its result."""
+    from ldm.cli import run
+
+    results = []
+    main_of(lambda argv: run(program, lambda: results.append(work())), [], program)
+    return results[0]

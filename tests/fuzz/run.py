@@ -11,9 +11,10 @@ from pathlib import Path
 from fuzz import templates
 from fuzz.case import Kind
 from fuzz.forks import Died, each_in_forks, in_fork
-from fuzz.programs import outcome_of
-from fuzz.verdicts import CRASH, FAILURES, judge
+from fuzz.outcomes import outcome_of
+from fuzz.verdicts import CRASH, FAILURES, REFUSAL, SAME, judge
 
+EXCUSED = "excused"
 MARKER = "executed"  # what hostile code would make, in the folder of its input
 
 
@@ -52,12 +53,13 @@ class Run:
     seed: int
     undamaged: dict = field(default_factory=dict)
 
-    def learn(self, kind: Kind):
-        """Read the undamaged input of a kind: what damaged ones are compared with."""
-        if kind.name not in self.undamaged:
-            outcome = in_fork(lambda: outcome_of(lambda: kind.read(self._undamaged_input(kind))))
+    def learn(self, kinds, jobs: int = 1):
+        """Read the undamaged input of every kind: what damaged ones are compared with."""
+        work = [(kind, [None]) for kind in kinds]
+        read = each_in_forks(lambda kind, _: outcome_of(lambda: kind.read(self._undamaged_input(kind))), work, jobs)
+        for kind, _, outcome in read:
             if isinstance(outcome, Died) or outcome.status != 0:
-                raise AssertionError(f"The undamaged {kind.name} is not read: {outcome}")
+                raise AssertionError(f"The undamaged {kind.name} is not read: {getattr(outcome, 'output', outcome)}")
             self.undamaged[kind.name] = outcome.result
 
     def _undamaged_input(self, kind: Kind):
@@ -108,16 +110,35 @@ def batches(kinds, count: int, first: int = 0) -> list[tuple[Kind, range]]:
 
 
 def table(findings) -> str:
-    """Kinds by verdicts."""
-    verdicts = [*dict.fromkeys(["refused", "same result"]), *FAILURES]
-    verdicts += sorted({finding.verdict for finding in findings} - set(verdicts))
-    counts = Counter((finding.kind, finding.verdict) for finding in findings)
-    kinds = list(dict.fromkeys(finding.kind for finding in findings))
-    lines = [f"{'kind':22} {'inputs':>6}  " + "  ".join(f"{v:>{max(6, len(v))}}" for v in verdicts)]
-    for kind in [*kinds, "all"]:
-        of_kind = [counts[k, v] if kind != "all" else 0 for k, v in [(kind, v) for v in verdicts]]
-        if kind == "all":
-            of_kind = [sum(counts[k, v] for k in kinds) for v in verdicts]
-        cells = "  ".join(f"{n or '.':>{max(6, len(v))}}" for n, v in zip(of_kind, verdicts))
-        lines.append(f"{kind:22} {sum(of_kind):6}  {cells}")
-    return "\n".join(lines)
+    """Kinds by verdicts; below, how often which difference was excused."""
+    columns = (REFUSAL, SAME, EXCUSED, *FAILURES)
+    counts, excuses = Counter(), Counter()
+    for finding in findings:
+        excused = finding.verdict not in columns
+        excuses[finding.verdict] += excused
+        for kind in (finding.kind, "all"):
+            counts[kind, EXCUSED if excused else finding.verdict] += 1
+    lines = [f"{'kind':22} {'inputs':>6}  " + "  ".join(f"{column:>{max(6, len(column))}}" for column in columns)]
+    for kind in [*dict.fromkeys(finding.kind for finding in findings), "all"]:
+        numbers = [counts[kind, column] for column in columns]
+        cells = "  ".join(f"{number or '.':>{max(6, len(column))}}" for number, column in zip(numbers, columns))
+        lines.append(f"{kind:22} {sum(numbers):6}  {cells}")
+    lines += ["", "Excused, because the format cannot know:"]
+    return "\n".join(lines + [f"  {number:5}  {excuse}" for excuse, number in excuses.most_common() if number])
+
+
+def report(findings, seed: int) -> str:
+    """Every distinct failure with the command that shows it again, as Markdown."""
+    distinct = {}
+    for finding in findings:
+        if finding.failed:
+            distinct.setdefault(finding.signature, []).append(finding)
+    lines = [
+        f"# {sum(map(len, distinct.values()))} failures, {len(distinct)} of them different, of {len(findings)} inputs",
+        "",
+    ]
+    for (kind, verdict, _), alike in sorted(distinct.items(), key=lambda entry: (entry[0][:2], -len(entry[1]))):
+        first = alike[0]
+        lines.append(f"- **{kind}, {verdict}** ({len(alike)} x), {first.note[:120]!r}: `{first.last[:300]}`  ")
+        lines.append(f"  `python tests/fuzz --seed {seed} --kind {kind!r} --number {first.number}`")
+    return "\n".join(lines) + "\n"

@@ -1,9 +1,9 @@
 """Judging what a program made of a damaged input."""
 
 from fuzz.case import Input, Kind
-from fuzz.programs import REFUSED, Outcome
+from fuzz.outcomes import REFUSED, Outcome
 
-REFUSAL, SAME = "refused", "same result"
+REFUSAL, SAME, ASIDE = "refused", "same result", "left aside, said so"
 UNNAMED, TRACEBACK, SILENT, EXECUTED, CRASH = "unnamed", "traceback", "silent", "executed", "crash"
 FAILURES = (UNNAMED, TRACEBACK, SILENT, EXECUTED, CRASH)
 LONGEST, MOST_LINES = 6000, 30  # of a refusal; some list every problem at once
@@ -24,7 +24,9 @@ def judge(kind: Kind, input: Input, outcome: Outcome, undamaged, marker) -> tupl
             REFUSAL, outcome.message)  # fmt: skip
     if outcome.result == undamaged:
         return SAME, ""
-    excuse = None if input.must_refuse else kind.excuse(input, undamaged, outcome.result)
+    if kind.aside and any(line.startswith(kind.aside) for line in outcome.output.splitlines()):
+        return ASIDE, ""
+    excuse = None if input.must_refuse else kind.excuse(input, undamaged, outcome)
     return (excuse, "") if excuse else (SILENT, f"accepted with another result: {str(outcome.result)[:500]}")
 
 

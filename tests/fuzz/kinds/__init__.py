@@ -1,5 +1,5 @@
 """Every kind of input: one table."""
 
-from fuzz.kinds import release
+from fuzz.kinds import caches, checkpoints, datasets, flags, release
 
-KINDS = {kind.name: kind for kind in (*release.KINDS,)}
+KINDS = {kind.name: kind for module in (release, datasets, checkpoints, caches, flags) for kind in module.KINDS}
