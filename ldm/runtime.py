@@ -82,6 +82,20 @@ def use_copying_transposes():
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
 
 
+@cache
+def keep_signal_handlers():
+    """Let PaddleNLP switch Paddle's signal handlers off, as it does on import, without ours going with them."""
+    import paddle
+
+    switch_off = paddle.disable_signal_handler
+
+    def switch_off_paddles_alone():
+        with held(signal.SIGTERM):
+            switch_off()
+
+    paddle.disable_signal_handler = switch_off_paddles_alone
+
+
 def use_exact_matrix_products():
     """Let GPUs multiply float32 as float32, unless the user has set the variable: newer ones use TF32, of 10 bits."""
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
@@ -106,4 +120,5 @@ def prepare():
         kept = [line for line in captured.getvalue().splitlines() if not any(noise in line for noise in NOISE)]
         if kept:
             print("\n".join(kept), file=sys.stderr)
+    keep_signal_handlers()
     use_copying_transposes()

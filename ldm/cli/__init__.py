@@ -8,10 +8,12 @@
 | nobody reads the output any more (`... | head`) | 141, without a word |
 """
 
+import gc
 import os
 import sys
 import threading
 from contextlib import suppress
+from signal import SIGINT
 
 # Until `run` has begun, Ctrl-C is Python's traceback: what only an error needs is imported then
 from ldm.cli.signals import GRACE, Stopped, handled
@@ -28,24 +30,32 @@ def run(program: str, work, argv=None, stopped: str = KEPT) -> int:
     """
     final, argv = argv is None, list(sys.argv[1:] if argv is None else argv)
     with handled(program, stopped, final) as signals:
-        try:
-            try:
-                status = _ended_well(work())
-            except Exception as error:
-                if signals.number is not None:  # a library has made another exception of it, as Paddle's C++ code does
-                    raise Stopped(signals.number) from error
-                status = _failed(program, argv, error)
-        except KeyboardInterrupt as stop:
-            note = getattr(stop, "note", "")
-            number = getattr(stop, "number", 2)
-            signals.say(signals.line(number, note))
-            status = 128 + number
+        status, stop = _outcome(program, work, argv, signals)
+        if stop is not None:
+            gc.collect()  # which closes progress bars, so that the line below is the last one
+            status = 128 + stop.number
+            signals.say(signals.line(stop.number, stop.note))
             if final:  # libraries' own goodbyes may wait for what never comes
                 last = threading.Timer(GRACE, os._exit, [status])
                 last.daemon = True
                 last.start()
-        signals.over()
     return status
+
+
+def _outcome(program: str, work, argv, signals) -> tuple:
+    """(exit status, None), or (None, a fresh Stopped)."""
+    try:
+        try:
+            status = _ended_well(work())
+        except Exception as error:
+            if signals.number is not None:  # a library has made another exception of it, as Paddle's C++ code does
+                return None, Stopped(signals.number)
+            status = _failed(program, argv, error)
+        signals.over()
+        return status, None
+    except KeyboardInterrupt as stop:
+        signals.over()
+        return None, Stopped(getattr(stop, "number", SIGINT), getattr(stop, "note", ""))
 
 
 def run_command(program: str, make_parser, work, argv=None, prepare=None, stopped: str = KEPT) -> int:

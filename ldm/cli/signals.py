@@ -40,7 +40,7 @@ class Signals:
 
     def handle(self, number: int, frame):
         """Python's handler, called in the main thread between two instructions."""
-        if _importing(frame):
+        if _importing(frame) or self._over.is_set():
             self.end(number)
         if self.number is not None:
             return
@@ -73,7 +73,7 @@ class Signals:
             self.end(number)
 
     def over(self):
-        """The exception has come through to the end of the program."""
+        """The work has ended, or the exception has come through to here: nothing is left to clean up."""
         self._over.set()
 
     def swallowed(self, unraisable):
