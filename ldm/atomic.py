@@ -23,6 +23,10 @@ def atomic_path(path):
     An OSError of writing (no space left, ...) names `path`. What killed writers have left in the folder is removed first.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():  # renaming onto a device would replace it
+        raise ValueError(
+            f"{path} is {'a folder' if path.is_dir() else 'no regular file'}: give the name of a file to write."
+        )
     with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(os.path.abspath(path.parent))

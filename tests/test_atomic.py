@@ -76,16 +76,20 @@ def test_no_room_names_the_file(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_name_that_cannot_be_given_is_the_targets(tmp_path):
-    (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError) as failed:
-        with atomic_path(tmp_path / "folder"):
-            pass
-    assert failed.value.filename == str(tmp_path / "folder") and failed.value.filename2 is None
-
-
 def test_errors_of_reading_keep_their_name(tmp_path):
     with pytest.raises(FileNotFoundError) as failed:
         with atomic_path(tmp_path / "target"):
             open(tmp_path / "source")
     assert failed.value.filename == str(tmp_path / "source")
+
+
+def test_a_device_or_folder_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name, what in (("pipe", "no regular file"), ("folder", "a folder")):
+        with (
+            pytest.raises(ValueError, match=f"{name} is {what}: give the name of a file"),
+            atomic_path(tmp_path / name),
+        ):
+            pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "pipe"]

@@ -45,7 +45,8 @@ def _end_of_flags(arguments: list) -> int:
 
 def refuse(message: str):
     """ValueError of argparse's message, as a sentence of ours: 'argument --cfg: nan: must ...' -> '--cfg nan: must ...'."""
-    message = re.sub(r"^argument ((?:-\S+?)(?:/-\S+)*): ", r"\1 ", message)
+    message = re.sub(r"^argument (-\S+): (?=invalid|expected|not allowed|Truthy)", r"\1: ", message)
+    message = re.sub(r"^argument (-\S+?): ", r"\1 ", message)
     message = re.sub(r"^the following arguments are required: (.*)$", r"\1: required, but not given", message)
     raise ValueError(f"{message.rstrip('.')}. --help lists all flags.")
 

@@ -1,7 +1,7 @@
 """Whether the images of one batch fit into memory, asked before the first is read: with too many, reading them never ends."""
 
+from ldm.memory_now import host_available
 from ldm.training.memory import gib
-from ldm.training.memory_now import host_available
 
 BYTES = 3 * 4  # of a pixel
 

@@ -26,13 +26,16 @@ TOKENS_FILE = "learned_tokens.safetensors"  # beside the networks of an exported
 PRIOR = "unet"  # the attribute under which ModelC keeps its network
 
 
-def save_networks(folder, networks: dict):
-    """Write which networks a checkpoint holds, with their constructor arguments, beside the weights."""
+def save_networks(folder, networks: dict, files: bool = True):
+    """Write which networks a checkpoint holds, with their constructor arguments, beside the weights.
+
+    files: with the files of their own that some have beside a checkpoint, which must be finite.
+    """
     with atomic_path(Path(folder) / NETWORKS_FILE) as temporary:
         entries = {name: {f: getattr(entry, f) for f in SAVED_FIELDS} for name, entry in networks.items()}
         temporary.write_text(json.dumps(entries, indent=2) + "\n")
     for entry in networks.values():
-        if entry.write is not None:
+        if files and entry.write is not None:
             entry.write(folder)
 
 

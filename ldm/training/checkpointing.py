@@ -30,6 +30,7 @@ class CheckpointingTrainer(Trainer):
     """Everything about checkpoints. A subclass has `task`, `weighting`, `average` (or None) and `pace`."""
 
     def __init__(self, **options):
+        self.keeps_evidence = False  # while a checkpoint that is not finite is written
         super().__init__(**options)
         self._save_ckpt_func = atomic(self._save_ckpt_func)
 
@@ -92,6 +93,7 @@ class CheckpointingTrainer(Trainer):
     def _keep_as_evidence(self, model, metrics, spoilt):
         """Write the checkpoint where no run takes it for one, and end this run."""
         final, kept = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", None
+        self.keeps_evidence = True
         self._save_staged(final, model, metrics)
         for turn in self._turns():
             if turn and (final.parent / STAGING / final.name).is_dir():
@@ -119,10 +121,10 @@ class CheckpointingTrainer(Trainer):
     def _save(self, output_dir=None, state_dict=None, **options):
         folder = Path(output_dir or self.args.output_dir)
         if self.args.should_save:  # before the weights: where those are, the rest is
-            save_networks(folder, self.task.networks)
+            save_networks(folder, self.task.networks, files=not self.keeps_evidence)
             self.weighting.save(folder)
             if self.average is not None:
-                self.average.save(folder)
+                self.average.save(folder, self.keeps_evidence)
         super()._save(output_dir, state_dict, **options)
         if self.args.should_save and folder.parent.name == STAGING:
             args = copy.copy(self.args)

@@ -44,10 +44,11 @@ class Average:
         finally:
             self.model.restore(self.parameters)
 
-    def save(self, folder):
-        """Write the average to `folder` under the model's keys, float32, atomically."""
+    def save(self, folder, evidence: bool = False):
+        """Write the average to `folder` under the model's keys, float32, atomically. evidence: also if it is not finite."""
         entries = state_entries(dict(zip(self.keys, self.model.shadow_params)), "float32")
-        write_tensors(Path(folder) / EMA_FILE, entries, {STEP_KEY: str(self.model.optimization_step)})
+        notes = {STEP_KEY: str(self.model.optimization_step)}
+        write_tensors(Path(folder) / EMA_FILE, entries, notes, allow_non_finite=evidence)
 
     def load(self, path, read: bool = True):
         """Continue from a checkpoint's average, its file; FileNotFoundError if it has none.

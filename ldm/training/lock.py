@@ -11,6 +11,7 @@ except ImportError:  # not on Windows
     fcntl = None
 
 FILE = ".lock"
+_held = set()  # open locked files of this process
 
 
 @contextmanager
@@ -25,7 +26,7 @@ def output_lock(folder, create: bool = True, say=print):
         yield
         return
     handle = _acquire(path, folder, say)
-    os.register_at_fork(after_in_child=lambda: _forget(handle))  # a worker must not hold it
+    _held.add(handle)
     try:
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
@@ -64,5 +65,16 @@ def _lock(handle: int, path: Path, folder, say):
 
 
 def _forget(handle: int):
+    _held.discard(handle)
     with contextlib.suppress(OSError):  # closed already
         os.close(handle)
+
+
+def _forget_all():
+    """In a forked child: a worker must not hold its parent's locks."""
+    for handle in list(_held):
+        _forget(handle)
+
+
+if fcntl is not None:
+    os.register_at_fork(after_in_child=_forget_all)

@@ -53,6 +53,18 @@ def spoil_moment(trainer):
     return "the optimiser's linear_0.w_0_moment1_0"
 
 
+def test_a_lora_that_is_not_finite_is_kept_aside_too(good, tmp_path, capsys, monkeypatch):
+    original = CascadeTrainer.non_finite
+    monkeypatch.setattr(CascadeTrainer, "non_finite", lambda trainer: (spoil_first(trainer), original(trainer))[1])
+    assert start(good, tmp_path / "output", "--method", "lora") == 2
+    assert "lora.weights" in capsys.readouterr().err and not numbered(tmp_path / "output")
+
+
+def spoil_first(trainer):
+    parameter = next(p for p in trainer.task.model.parameters() if not p.stop_gradient)
+    parameter.set_value(parameter + float("nan"))
+
+
 @pytest.mark.parametrize("spoil", [spoil_weight, spoil_average, spoil_moment])
 def test_a_state_that_is_not_finite_is_kept_aside_and_the_last_good_checkpoint_stays(
     good, tmp_path, capsys, monkeypatch, spoil
@@ -105,9 +117,9 @@ def test_a_full_disk_costs_nothing_but_the_checkpoint_being_written(good, tmp_pa
         full(path)
         return write(path, *arguments, **options)
 
-    def averaging(average, folder, original=None):
+    def averaging(average, folder, evidence):
         full(f"{folder}/ema.safetensors")
-        keep(average, folder)
+        keep(average, folder, evidence)
 
     from ldm.training.ema import Average
 
@@ -164,3 +176,27 @@ def test_the_lock_file_goes_with_the_run_and_a_dry_run_makes_none(tmp_path):
     assert not (tmp_path / "a" / ".lock").exists()
     with output_lock(tmp_path / "b", create=False):
         assert not (tmp_path / "b").exists()
+
+
+def test_a_forked_worker_does_not_hold_the_lock(tmp_path):
+    """And closes nothing else: the number of a lock that was given up may be another file's by then."""
+    import os
+
+    with output_lock(tmp_path / "a"):
+        pass
+    kept = os.open(tmp_path, os.O_RDONLY)
+    with output_lock(tmp_path / "b"):
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.fstat(kept)  # OSError ends the child with another status
+            os.close(write)
+            os.read(read, 1)
+            os._exit(0)
+    try:
+        with output_lock(tmp_path / "b"):  # while the child lives
+            os.write(write, b"x")
+            assert os.waitpid(child, 0)[1] == 0
+    finally:
+        for handle in (read, write, kept):
+            os.close(handle)
