@@ -40,7 +40,7 @@ def cache(args):
     arguments, stage = PriorDataArguments, PRIOR
     if args.stage == "decoder":
         arguments, stage = DecoderDataArguments, DecoderFeatures(args.encoder_scale, args.encoder_resample)
-    data = arguments(**flags, check_images=args.skip_corrupt, random_bucket=0.0)
+    data = arguments(**flags, check_images=args.skip_corrupt, **({"random_bucket": 0.0} if args.aspect_buckets else {}))
     frozen, _ = open_release(args.weights_path, "float32")
     dataset = open_dataset(data)
     recipe = recipe_of_dataset(frozen, dataset, args.model_max_length, stage)
