@@ -160,7 +160,9 @@ class TensorFile:
 
 def _widened(raw: np.ndarray, stored: str) -> np.ndarray:
     """Stored values as numpy computes with them: bfloat16's bits become float32."""
-    return (raw.astype(np.uint32) << 16).view(np.float32) if stored == "BF16" else raw
+    if stored != "BF16":
+        return raw
+    return (raw.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(raw.shape)
 
 
 def _apart(rows: np.ndarray) -> np.ndarray:
