@@ -56,6 +56,14 @@ def test_values_that_a_dtype_cannot_hold(target, value, dtype, kind):
     write_tensors(target, entry(values, "float32"), {})
 
 
+def test_tiny_values_are_zeros_in_half_precision(target):
+    """Paddle's own way makes numbers up to 1e-4 of some of them."""
+    values = paddle.to_tensor(2.0 ** np.arange(-126, 0, dtype="f4"))
+    write_tensors(target, entry(values, "float16"), {})
+    with TensorFile(target) as file:
+        np.testing.assert_array_equal(file.read_numpy("w"), values.numpy().astype("f2"))
+
+
 def test_the_largest_values_and_integers_are_written(target):
     write_tensors(target, entry(np.array([65504.0, -65504.0], "f4"), "float16"), {})
     write_tensors(target, entry(np.array([3.38e38], "f4"), "bfloat16"), {})
