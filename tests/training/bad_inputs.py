@@ -243,6 +243,12 @@ def two_lengths(inputs):
     return ["--num_train_epochs", "3"]
 
 
+@case("flags", "--batch_norm_momentum", "Leave the flag out")
+def momentum_of_nothing(inputs):
+    """--batch_norm_momentum, and the prior has no BatchNorm"""
+    return ["--batch_norm_momentum", "0.5"]
+
+
 @case("flags", "--train_only is empty", "leave the flag out")
 def empty_pattern(inputs):
     """An empty text where a pattern is needed"""
