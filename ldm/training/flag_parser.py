@@ -8,6 +8,7 @@ from paddlenlp.trainer import PdArgumentParser
 
 from ldm.training.inherited import HARMLESS, RANGES, REFUSED
 
+SHOWN = 5  # unknown arguments
 LONGEST = 200  # characters of a word in an error
 
 
@@ -50,7 +51,7 @@ class FlagParser(PdArgumentParser):
         known = [flag for action in self._actions if action.help is not SUPPRESS for flag in action.option_strings]
         flags = [text for text in unknown if text.startswith("--")]
         if not flags:
-            return f"{' '.join(map(repr, unknown))} belongs to no flag: values follow --FLAG, and texts with spaces need quotes."
+            return f"{' '.join(map(repr, unknown[:SHOWN]))} belongs to no flag: values follow --FLAG, and texts with spaces need quotes."
         similar = sorted({match for flag in flags for match in get_close_matches(flag, known, n=1)})
         meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
-        return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."
+        return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags[:SHOWN])}.{meant} --help lists all."
