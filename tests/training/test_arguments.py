@@ -154,6 +154,7 @@ def test_what_only_a_gpu_could_start_is_refused_too(values, message, monkeypatch
         ("--image_logging_captions x", "--image_logging_captions is for logged pictures"),
         ("--image_logging_size 512", "--image_logging_size is for logged pictures"),
         ("--resolution 4096 --per_device_train_batch_size 4096", "take 768.00 GiB at --resolution 4096"),
+        ("--logging_dir /dev/null/x", "--logging_dir /dev/null/x: /dev/null is not a folder"),
         ("--resolution 3200000", "--resolution must be at least 1 and at most 4,096"),
         ("--output_size 8192", "--output_size 8192 is trained at 6144 pixels, which must be"),
         ("--dataloader_num_workers 100000", "--dataloader_num_workers must be at least 0 and at most"),
