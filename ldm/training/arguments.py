@@ -31,7 +31,7 @@ class DataArguments:
         },
     )
     output_size: Optional[int] = number(
-        None, SIDE, "size of the images that will be generated; --resolution follows from it"
+        None, Range(1, 2 * SIDE.high), "size of the images that will be generated; --resolution follows from it"
     )
     resolution: Optional[int] = number(None, SIDE, "side of the training images in pixels")
     check_images: bool = field(
@@ -90,6 +90,8 @@ class DataArguments:
                     f"--output_size {value} is trained at {derived} pixels, but --resolution says {self.resolution}: "
                     "leave one of them out."
                 )
+            if derived not in SIDE:
+                raise ValueError(f"--output_size {value} is trained at {derived} pixels, which must be {SIDE}.")
             self.resolution = derived
         elif self.resolution is None:
             self.resolution = value = self.default_resolution

@@ -1,9 +1,9 @@
 """A batch whose numbers went bad, in two files: its tensors, and what is known of its samples; and running it again."""
 
-import inspect
 import json
 import math
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 
 import paddle
@@ -69,26 +69,29 @@ def sample_name(dataset, index: int) -> str:
 
 def replay(model, path) -> Origin:
     """Run a saved batch (its .json file) through `model` as it was in training; where its bad numbers come from."""
-    about, tensors = read_json(path), Path(path).with_suffix(".safetensors")
-    masks = about.get("dropout_seed")
-    if type(masks) is not int or not 0 <= masks < 1 << 63:
+    seed, arguments = _read(path)
+    parameters = signature(model.forward).parameters
+    required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
+    if not required <= arguments.keys() <= parameters.keys():
         raise ValueError(
-            f"{path}: dropout_seed is {str(masks)[:40]}, which is no seed: take a file that a run has written."
+            f"--replay_bad_batch {path} has {', '.join(sorted(arguments))[:200]}, what is trained here takes "
+            f"{', '.join(parameters)}. Use the trainer that saved it."
         )
-    try:
-        arrays = load_file(tensors)
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{tensors} cannot be read ({error}): take a batch that a run has written.") from error
-    parameters = inspect.signature(model.forward).parameters.values()
-    required = {parameter.name for parameter in parameters if parameter.default is parameter.empty}
-    if not required <= arrays.keys() <= {parameter.name for parameter in parameters}:
-        raise ValueError(
-            f"{tensors} has {', '.join(sorted(arrays))[:200]}, the model takes {', '.join(sorted(required))}: run the same command "
-            "as the run that wrote it."
-        )
-    arguments = {name: paddle.to_tensor(array) for name, array in arrays.items()}
     model.train()
-    return find_origin(model, arguments, masks, backward=True)
+    return find_origin(model, arguments, seed, backward=True)
+
+
+def _read(path) -> tuple[int, dict]:
+    """The dropout seed and the tensors {name: tensor} of a saved batch. ValueError names the file that is damaged."""
+    remedy = f"take a .json file of {FOLDER}/ in the output folder for --replay_bad_batch"
+    seed = read_json(path, remedy=remedy).get("dropout_seed")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"{path} has no dropout_seed: {remedy}.")
+    try:
+        arrays = load_file(Path(path).with_suffix(".safetensors"))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{Path(path).with_suffix('.safetensors')} is damaged ({error}): {remedy}.") from error
+    return seed, {name: paddle.to_tensor(array) for name, array in arrays.items()}
 
 
 def _plain(value):

@@ -8,6 +8,7 @@ from paddlenlp.trainer import PdArgumentParser
 from ldm.cli.flags import refuse, unknown_flags
 from ldm.training.inherited import HARMLESS, RANGES, REFUSED
 
+SHOWN = 5  # unknown arguments
 LONGEST = 200  # characters of a word in an error
 
 
@@ -50,5 +51,5 @@ class FlagParser(PdArgumentParser):
         known = [flag for action in self._actions if action.help is not SUPPRESS for flag in action.option_strings]
         flags = [text for text in unknown if text.startswith("--")]
         if not flags:
-            return f"{' '.join(map(repr, unknown))} belongs to no flag: values follow --FLAG, and texts with spaces need quotes."
-        return unknown_flags(flags, known)
+            return f"{' '.join(map(repr, unknown[:SHOWN]))} belongs to no flag: values follow --FLAG, and texts with spaces need quotes."
+        return unknown_flags(flags[:SHOWN], known)

@@ -42,8 +42,9 @@ class CascadeTrainer(CheckpointingTrainer):
         for norm in norms:
             norm._momentum = self.args.batch_norm_momentum
         self.frozen_norms = norms if self.args.freeze_batch_norm else []
-        if self.args.freeze_batch_norm and not self.frozen_norms:
-            raise ValueError("--freeze_batch_norm: nothing that is trained has a BatchNorm. Leave the flag out.")
+        if not norms and (self.args.freeze_batch_norm or self.args.batch_norm_momentum != 0.9):
+            flag = "freeze_batch_norm" if self.args.freeze_batch_norm else "batch_norm_momentum"
+            raise ValueError(f"--{flag}: nothing that is trained has a BatchNorm. Leave the flag out.")
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))

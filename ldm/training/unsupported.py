@@ -2,6 +2,8 @@
 
 from dataclasses import MISSING, fields
 from importlib.util import find_spec
+from os import W_OK, access
+from pathlib import Path
 
 import paddle
 
@@ -14,6 +16,8 @@ def check_supported(args):
         if asked:
             raise ValueError(message)
     check_reports(args)
+    if args.logging_dir is not None:
+        check_logging_dir(args.logging_dir)
 
 
 def _given(args) -> dict:
@@ -86,3 +90,11 @@ def check_reports(args):
             raise ValueError(f"--report_to {name}: choose from {', '.join(LIBRARIES)}, or all or none alone.")
         if name in LIBRARIES and find_spec(LIBRARIES[name]) is None:
             raise ValueError(f"--report_to {name} needs the package {LIBRARIES[name]}: install it, or leave it out.")
+
+
+def check_logging_dir(folder: str):
+    """ValueError for a --logging_dir that is no folder or cannot be made one; VisualDL would log nowhere, saying nothing."""
+    path = Path(folder).expanduser().absolute()
+    there = next(path for path in (path, *path.parents) if path.exists())
+    if not there.is_dir() or not access(there, W_OK):
+        raise ValueError(f"--logging_dir {folder}: {there} is not a folder that can be written to. Choose another.")

@@ -243,6 +243,12 @@ def two_lengths(inputs):
     return ["--num_train_epochs", "3"]
 
 
+@case("flags", "--batch_norm_momentum", "Leave the flag out")
+def momentum_of_nothing(inputs):
+    """--batch_norm_momentum, and the prior has no BatchNorm"""
+    return ["--batch_norm_momentum", "0.5"]
+
+
 @case("flags", "--train_only is empty", "leave the flag out")
 def empty_pattern(inputs):
     """An empty text where a pattern is needed"""
@@ -451,6 +457,36 @@ def checkpoint_of_a_lora(inputs):
 def no_bad_batch(inputs):
     """--replay_bad_batch does not exist"""
     return ["--replay_bad_batch", str(inputs.folder / "bad_batch.json")]
+
+
+@case("checkpoints", "bad.json is not JSON", "bad_batches/")
+def bad_batch_that_is_none(inputs):
+    """--replay_bad_batch is no JSON file"""
+    (inputs.folder / "bad.json").write_text("no JSON")
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
+
+
+@case("checkpoints", "bad.json has no dropout_seed", "bad_batches/")
+def bad_batch_of_another_kind(inputs):
+    """--replay_bad_batch is another JSON file"""
+    (inputs.folder / "bad.json").write_text("{}")
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
+
+
+@case("checkpoints", "bad.safetensors is damaged", "bad_batches/")
+def bad_batch_cut_off(inputs):
+    """The batch of --replay_bad_batch is cut off"""
+    (inputs.folder / "bad.json").write_text('{"dropout_seed": 1}')
+    (inputs.folder / "bad.safetensors").write_bytes(b"x" * 100)
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
+
+
+@case("checkpoints", "takes no colour", "Use the trainer that saved it")
+def bad_batch_of_another_trainer(inputs):
+    """The batch of --replay_bad_batch is of another trainer"""
+    (inputs.folder / "bad.json").write_text('{"dropout_seed": 1}')
+    save_file({"colour": np.zeros(3, np.float32)}, inputs.folder / "bad.safetensors")
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
 
 
 @case("checkpoints", "output", "--output_dir")
