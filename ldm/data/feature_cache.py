@@ -189,7 +189,9 @@ class FeatureCache:
         arrays = {name: self._stored(sources, name, values) for name, values in arrays.items()}
         path = self.folder / file_of(sources)
         try:
-            self._check_shapes({name: (str(values.dtype), values.shape) for name, values in arrays.items()}, len(sources))
+            self._check_shapes(
+                {name: (str(values.dtype), values.shape) for name, values in arrays.items()}, len(sources)
+            )
         except ValueError as error:
             raise ValueError(f"{path} is not written: {error}.") from error
         sums = [checksum({name: values[i] for name, values in arrays.items()}) for i in range(len(sources))]

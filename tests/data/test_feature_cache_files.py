@@ -186,7 +186,10 @@ def test_rows_of_earlier_versions_are_checked_as_far_as_they_can_be(cache, chang
     [
         (lambda arrays: arrays["latents"].__setitem__(1, 70_000.0), "latents of 1.png is too large for float16: use"),
         (lambda arrays: arrays["pooled"].__setitem__(2, np.nan), "encoders give NaN or infinity in pooled of 2.png"),
-        (lambda arrays: arrays.update(pooled=arrays["pooled"][:2]), "rows_.* is not written: pooled is float16 .2, 1, 3., not float16 of 3 rows"),
+        (
+            lambda arrays: arrays.update(pooled=arrays["pooled"][:2]),
+            "rows_.* is not written: pooled is float16 .2, 1, 3., not float16 of 3 rows",
+        ),
         (lambda arrays: arrays.pop("pooled"), "is not written: it has latents instead of latents, pooled"),
     ],
 )
@@ -219,7 +222,9 @@ def test_a_full_disk_leaves_what_was_there_and_nothing_half_written(tmp_path, di
     before = sorted(path.name for path in tmp_path.rglob("*"))
     cache = FeatureCache(tmp_path, recipe, NAMES)
     large = {"latents": np.ones((1, 2, 3), np.float32), "pooled": np.ones((1, 1, 3000), np.float32)}
-    with pytest.raises(OSError, match="rows_.* cannot be written .*make room.*started again, only the rest is made") as error:
+    with pytest.raises(
+        OSError, match="rows_.* cannot be written .*make room.*started again, only the rest is made"
+    ) as error:
         cache.add(SOURCES[1:2], large)
     assert "\n" not in str(error.value)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
