@@ -8,10 +8,11 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
+    {"child_processes"},
+    {"cli"},
     {
         "atomic",
         "precision",
-        "cli",
         "runtime",
         "sizes",
         "squares",
@@ -23,7 +24,6 @@ LAYERS = [
         "process_memory",
         "captions",
         "fonts",
-        "parents",
     },
     {"networks", "diffusion", "weights", "data", "scenes", "compiled_cache"},
     {"release", "images", "labelled_sheet", "generation", "clip_format", "learned_tokens", "lora_layouts", "compiled"},

@@ -53,12 +53,12 @@ def test_an_image_is_made_again_from_its_metadata(capsys, rule_release, tmp_path
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--batch_size", "0"], "batch_size must be at least 1"),
+        (["--batch_size", "0"], "--batch_size 0: must be a whole number from 1 to"),
         (["--height", "200"], "height 200 is below the minimum of 256"),
         (["--width", "255"], "width 255 is below the minimum"),
-        (["--steps", "0"], "steps must be at least 1"),
-        (["--decoder_steps", "-1"], "decoder_steps must be at least 1"),
-        (["--seed", "-1"], "seed must not be negative"),
+        (["--steps", "0"], "--steps 0: must be a whole number from 1 to 10000"),
+        (["--decoder_steps", "-1"], "--decoder_steps -1: must be a whole number"),
+        (["--seed", "-1"], "--seed -1: must be a whole number from 0 to"),
         (["--dtype", "float16"], "float16 needs a GPU"),
         (["--dtype", "bfloat16"], "bfloat16 needs a GPU"),
         (["--caption", "missing.txt"], "missing.txt does not exist"),
