@@ -11,8 +11,9 @@ from pathlib import Path
 
 from ldm.child_processes import DAY, is_alive
 
-# .NAME.PROCESS.RANDOM.part; before there was a lock of any kind, without the process
+# .NAME.PROCESS.RANDOM.part; earlier versions did not write the process
 UNFINISHED = re.compile(r"\..+?(?:\.(?P<process>\d+))?\.[a-z0-9_]{8}\.part", re.DOTALL)
+RUSTS = re.compile(r"\(os error (\d+)\)")
 LONGEST_NAME = 200  # bytes of the file's name in the temporary one's, which may have 255
 
 
@@ -50,6 +51,10 @@ def naming(path):
     except OSError as error:
         if error.errno in (ENOSPC, EDQUOT, EFBIG) or str(error.filename).endswith(".part"):
             error.filename, error.filename2 = str(path), None
+        raise
+    except Exception as error:
+        if match := RUSTS.search(str(error)):  # safetensors' own kind of exception
+            raise OSError(int(match[1]), os.strerror(int(match[1])), str(path)) from error
         raise
 
 

@@ -7,6 +7,7 @@ import sys
 import time
 
 import pytest
+from helpers import run_python
 
 from ldm import atomic
 from ldm.atomic import atomic_path
@@ -73,6 +74,20 @@ def test_no_room_names_the_file(tmp_path):
             out.write("x")
             out.flush()
     assert failed.value.errno == errno.ENOSPC and failed.value.filename == str(tmp_path / "picture.png")
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_for_safetensors_names_the_file(tmp_path):
+    """It has a kind of exception of its own. Not tried with /dev/full: safetensors renames another file to what it writes,
+    which puts an ordinary file in the device's place if root runs the tests."""
+    code = (
+        "import resource, sys, numpy as np; from safetensors.numpy import save_file; from ldm.atomic import atomic_path\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000,) * 2)\n"
+        "try:\n"
+        "    with atomic_path(sys.argv[1]) as path: save_file({'x': np.zeros(10**5, 'float32')}, path)\n"
+        "except OSError as error: print(error.errno, error.filename)"
+    )
+    assert run_python(code, tmp_path / "cache.safetensors") == f"{errno.EFBIG} {tmp_path / 'cache.safetensors'}\n"
     assert not list(tmp_path.iterdir())
 
 

@@ -24,7 +24,6 @@ LAYERS = [
         "json_files",
         "captions",
         "fonts",
-        "parents",
         "limits",
         "given_paths",
         "memory_now",

@@ -30,32 +30,32 @@ def run(program: str, work, argv=None, stopped: str = KEPT) -> int:
     """
     final, argv = argv is None, list(sys.argv[1:] if argv is None else argv)
     with handled(program, stopped, final) as signals:
-        status, stop = _outcome(program, work, argv, signals)
-        if stop is not None:
-            gc.collect()  # which closes progress bars, so that the line below is the last one
-            status = 128 + stop.number
-            signals.say(signals.line(stop.number, stop.note))
-            if final:  # libraries' own goodbyes may wait for what never comes
-                last = threading.Timer(GRACE, os._exit, [status])
-                last.daemon = True
-                last.start()
+        status, said = _outcome(program, work, argv, signals)
+        if said:
+            gc.collect()  # the work's objects; progress bars among them end their lines with it
+            _say(said)
+        if status == 128 + (signals.number or 0) and final:  # libraries' own goodbyes may wait for what never comes
+            last = threading.Timer(GRACE, os._exit, [status])
+            last.daemon = True
+            last.start()
     return status
 
 
 def _outcome(program: str, work, argv, signals) -> tuple:
-    """(exit status, None), or (None, a fresh Stopped)."""
+    """(exit status, what is to be said)."""
     try:
         try:
-            status = _ended_well(work())
+            status, said = _ended_well(work()), ""
         except Exception as error:
             if signals.number is not None:  # a library has made another exception of it, as Paddle's C++ code does
-                return None, Stopped(signals.number)
-            status = _failed(program, argv, error)
+                raise Stopped(signals.number) from error
+            status, said = _failed(program, argv, error)
         signals.over()
-        return status, None
+        return status, said
     except KeyboardInterrupt as stop:
         signals.over()
-        return None, Stopped(getattr(stop, "number", SIGINT), getattr(stop, "note", ""))
+        number = getattr(stop, "number", SIGINT)
+        return 128 + number, f"{program}: {signals.line(number, getattr(stop, 'note', ''))}"
 
 
 def run_command(program: str, make_parser, work, argv=None, prepare=None, stopped: str = KEPT) -> int:
@@ -77,22 +77,21 @@ def _ended_well(result) -> int:
     return result if isinstance(result, int) else 0
 
 
-def _failed(program: str, argv, error: Exception) -> int:
-    """Say what happened; the exit status."""
+def _failed(program: str, argv, error: Exception) -> tuple:
+    """(exit status, what is to be said)."""
     if isinstance(error, BrokenPipeError) and _no_reader():
-        return NO_READER
+        return NO_READER, ""
     _check_output()
     import traceback
 
     from ldm.cli.failures import line_of
     from ldm.cli.flags import wants_traceback
 
-    if wants_traceback(argv):
-        traceback.print_exception(error)
-        return BUG if line_of(error) is None else INPUT_ERROR
     line = line_of(error)
-    _say(f"{program}: {line if line is not None else _bug(program, argv, error)}")
-    return BUG if line is None else INPUT_ERROR
+    status = BUG if line is None else INPUT_ERROR
+    if wants_traceback(argv):
+        return status, "".join(traceback.format_exception(error)).rstrip()
+    return status, f"{program}: {line if line is not None else _bug(program, argv, error)}"
 
 
 def _bug(program: str, argv, error: Exception) -> str:

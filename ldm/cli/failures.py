@@ -10,6 +10,9 @@ PADDLES_CODE = re.compile(r"\(at [^()\s]+\.(?:cc|cu|h|hpp|kps):\d+\)")
 OUT_OF_MEMORY = re.compile(
     r"ResourceExhausted|Fail to alloc memory|[Cc]annot allocate|[Oo]ut of memory|bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
 )
+DEAD_WORKER = re.compile(
+    r"DataLoader process \(pid|DataLoader \d+ workers? exit|Blocking queue is killed because the data reader"
+)
 ASKED = (
     (re.compile(r"Fail to alloc memory of (\d+) size"), lambda number: f"{int(number) / 2**30:.1f} GiB at once"),
     (re.compile(r"Cannot allocate (\S+ ?[KMGT]?i?B) memory"), lambda size: f"{size} at once"),
@@ -42,12 +45,19 @@ def line_of(error: BaseException):
     if isinstance(error, MemoryError) or _is_paddles_memory(error):
         return _memory(error)
     text = str(error)
+    if DEAD_WORKER.search(text):
+        return (
+            "A worker process of the data loader died, perhaps for lack of memory: start again with fewer "
+            "--dataloader_num_workers; with 0 what is wrong shows itself."
+        )
     if PADDLES_CODE.search(text):
         return None
     if isinstance(error, OSError):
         return _system(error)
     if isinstance(error, ModuleNotFoundError):
         return None if (error.name or "").split(".")[0] == "ldm" else f"{text}: install requirements.txt."
+    if type(error).__name__ == "SafetensorError":
+        return f"A safetensors file is damaged or cannot be read ({one_line(text)}): download or write it again."
     if isinstance(error, RecursionError):
         return f"Something is nested too deeply to be read ({one_line(text)}): look into the files given; --debug shows where."
     if isinstance(error, OverflowError):

@@ -157,11 +157,15 @@ class FeatureCache:
             raise ValueError("it is of another recipe")
         if path.name != file_of(sources):
             raise ValueError("its rows are not those of its name")
+        self._check_shapes(shapes, len(sources))
+
+    def _check_shapes(self, shapes: dict, count: int):
+        """ValueError unless {name: (dtype, shape)} are `count` rows like those of the other files."""
         if self.names and sorted(shapes) != self.names:
             raise ValueError(f"it has {', '.join(sorted(shapes))} instead of {', '.join(self.names)}")
         for name, (dtype, shape) in shapes.items():
-            if dtype != self.recipe["dtype"] or not shape or shape[0] != len(sources):
-                raise ValueError(f"{name} is {dtype} {shape}, not {self.recipe['dtype']} of {len(sources)} rows")
+            if dtype != self.recipe["dtype"] or not shape or shape[0] != count:
+                raise ValueError(f"{name} is {dtype} {shape}, not {self.recipe['dtype']} of {count} rows")
             if "buckets" not in self.recipe and self._shapes.setdefault(name, shape[1:]) != shape[1:]:
                 raise ValueError(f"rows of {name} are {shape[1:]}, those of other files {self._shapes[name]}")
 
@@ -180,21 +184,25 @@ class FeatureCache:
     def add(self, sources: list[Source], arrays: dict):
         """Write rows: arrays {name: (N, ...)} float32 of N sources, one file, in the recipe's dtype.
 
-        ValueError names the samples whose features are NaN or infinite, or do not fit the dtype.
+        ValueError names the samples whose features are NaN or infinite, or do not fit the dtype or the other rows.
         """
         arrays = {name: self._stored(sources, name, values) for name, values in arrays.items()}
+        path = self.folder / file_of(sources)
+        try:
+            self._check_shapes(
+                {name: (str(values.dtype), values.shape) for name, values in arrays.items()}, len(sources)
+            )
+        except ValueError as error:
+            raise ValueError(f"{path} is not written: {error}.") from error
         sums = [checksum({name: values[i] for name, values in arrays.items()}) for i in range(len(sources))]
         metadata = {"sources": json.dumps([asdict(source) for source in sources]), "checksums": json.dumps(sums)}
-        path = self.folder / file_of(sources)
         write_cache_file(path, arrays, {**metadata, "recipe": self.id})
         self._index(path)
 
     def _stored(self, sources, name: str, values: np.ndarray) -> np.ndarray:
-        if len(values) != len(sources):
-            raise ValueError(f"{name} has {len(values)} rows for {len(sources)} samples.")
         with np.errstate(over="ignore"):  # said below
             stored = values.astype(self.recipe["dtype"])
-        bad = [i for i in range(len(sources)) if not np.isfinite(stored[i]).all()]
+        bad = [i for i in range(len(stored)) if not np.isfinite(stored[i]).all()]
         if not bad:
             return stored
         named = listed([printable(sources[i].name) for i in bad], len(bad))

@@ -58,7 +58,7 @@ class Filter:
                     f"{sample} has no {error} (it has {keys}); 'has({error.args[0]}) and ...' leaves such samples out"
                 )
             else:
-                problem = f"{sample}: {printable(error)[:SHOWN]}"
+                problem = f"{sample}: {printable(error)[: 2 * SHOWN]}"
             raise ValueError(f"--data_filter {self.text!r}: {problem}.") from error
 
     def _compiled(self, node) -> Callable[[dict], object]:

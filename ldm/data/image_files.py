@@ -4,22 +4,25 @@ import os
 import struct
 import warnings
 import zlib
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 from PIL import Image
 
 from ldm.data.texts import printable
 
-# By content, whatever the suffix says. Left out are formats that run other programs (EPS) or have no certain size in
-# pixels (PDF, SVG, raw ones). A JPEG with more pictures behind the first (MPO) is one too.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+# By content, whatever the suffix says. Left out are formats that run other programs (EPS), have no certain size in pixels
+# (PDF, SVG), no certain scale or whose library writes to the terminal (TIFF). A JPEG with more pictures behind the first
+# (MPO) is one too.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+OTHERS = {
+    b"II*\0": "TIFF", b"MM\0*": "TIFF", b"%!PS": "EPS", b"%PDF": "PDF", b"<svg": "SVG", b"<?xm": "SVG", b"8BPS": "PSD",
+    b"#?RA": "HDR", b"v/1\x01": "EXR", b"\0\0\0\x0c": "JPEG 2000 or JPEG XL", b"\xff\x0a": "JPEG XL",
+}  # fmt: skip
 MOST_PIXELS = 178_956_970  # about 13,377 x 13,377, where Pillow too stops; decoding takes at most some 3 GiB
 LONGEST_SIDE = 1_000_000
 MOST_BYTES = 1 << 30  # of a file: Pillow reads a WebP at once
 ORIENTATION = 0x0112  # EXIF tag
-BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLE_FORMAT = 258, 262, 339  # TIFF tags
-BLACK_IS_ZERO, UNSIGNED = 1, 1  # values of the last two
-MODES = {"1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "I", "I;16", "I;16B", "I;16L"}
+MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I", "I;16", "I;16B", "I;16L"}
 # What Pillow's decoders raise on damaged files, as fuzzing found (tests/data/test_damaged_images.py)
 UNREADABLE = (
     OSError, SyntaxError, Image.DecompressionBombError, ValueError, TypeError, KeyError, IndexError, AttributeError,
@@ -44,7 +47,7 @@ def opened(file, label=None):
             check_supported(image)
             yield image
     except Image.UnidentifiedImageError as error:
-        raise _unreadable(label or file, "cannot identify image file: none of " + ", ".join(FORMATS)) from error
+        raise _unreadable(label or file, f"it is {_kind(file)}; {', '.join(FORMATS)} are read") from error
     except UNREADABLE as error:
         raise _unreadable(label or file, error) from error
 
@@ -56,10 +59,6 @@ def check_supported(image: Image.Image):
         raise Unsupported(f"it says that it has {width} x {height} pixels, more than {MOST_PIXELS:,} in all")
     if image.mode not in MODES:
         raise Unsupported(f"its pixels are of the kind {image.mode}, whose scale is unknown: save it as 8-bit RGB")
-    if image.format == "TIFF" and image.mode.startswith("I"):
-        bits, kind = (image.tag_v2.get(tag, (1,)) for tag in (BITS_PER_SAMPLE, SAMPLE_FORMAT))
-        if bits != (16,) or kind != (UNSIGNED,) or image.tag_v2.get(PHOTOMETRIC) != BLACK_IS_ZERO:
-            raise Unsupported("its grey is of an uncommon kind, whose scale is unknown: save it with 8 bits")
 
 
 def check_bytes(file):
@@ -71,6 +70,19 @@ def check_bytes(file):
         size = os.path.getsize(file)
     if size > MOST_BYTES:
         raise Unsupported(f"it has {size} bytes, more than {MOST_BYTES}")
+
+
+def _kind(file) -> str:
+    """What a file that Pillow did not recognise is, by its first bytes."""
+    with nullcontext(file) if hasattr(file, "seek") else open(file, "rb") as opened_file:
+        opened_file.seek(0)
+        start = opened_file.read(12)
+    if not start:
+        return "empty"
+    if start[4:8] == b"ftyp":
+        return "AVIF or HEIC"
+    found = [kind for magic, kind in OTHERS.items() if start.startswith(magic)]
+    return found[0] if found else "no image, or its beginning is damaged"
 
 
 def orientation(image: Image.Image) -> int:

@@ -5,6 +5,7 @@ bytes, and dtypes and dimensions are checked; damage is found by the CRC-32 of t
 """
 
 import os
+import struct
 import zipfile
 import zlib
 
@@ -12,9 +13,10 @@ import numpy as np
 from numpy.lib import format as npy
 
 from ldm.atomic import atomic_path
+from ldm.data.texts import open_regular, printable
 
 DAMAGED = (ValueError, KeyError, EOFError, SyntaxError, TypeError, OverflowError, NotImplementedError, RuntimeError)
-DAMAGED += (zipfile.BadZipFile, zlib.error, MemoryError)
+DAMAGED += (OSError, struct.error, zipfile.BadZipFile, zlib.error, MemoryError)
 LONGEST_HEADER = 1000  # bytes of an array's dtype and shape
 
 
@@ -26,7 +28,7 @@ def read_arrays(path, expected: dict) -> dict:
     if not os.path.isfile(path):
         return {}
     try:
-        with zipfile.ZipFile(path) as file:
+        with open_regular(path) as opened, zipfile.ZipFile(opened) as file:
             if sorted(file.namelist()) != sorted(f"{name}.npy" for name in expected):
                 raise ValueError(f"it holds {', '.join(file.namelist()[:8])}")
             return {name: _array(file, name, *wanted) for name, wanted in expected.items()}
@@ -36,7 +38,7 @@ def read_arrays(path, expected: dict) -> dict:
 
 def damaged(path, why) -> ValueError:
     """The error for a kept file that cannot be used."""
-    return ValueError(f"{path} is damaged ({why}): delete it, it is made again.")
+    return ValueError(f"{printable(path)} is damaged ({printable(why)}): delete it, it is made again.")
 
 
 def _array(file: zipfile.ZipFile, name: str, dtype, dimensions: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Optional
 
 from ldm.data.names import Names
 from ldm.data.source import ImageSource, listed
@@ -47,18 +48,23 @@ class PairFolder(ImageSource):
         """The image's file."""
         return Path(self.folder, self._images[index])
 
+    def _path(self, index: int, suffix: Optional[str] = None) -> str:
+        """The image's file, or the one with another suffix beside it."""
+        path = f"{self.folder}{os.sep}{self._images[index]}"
+        return path if suffix is None else os.path.splitext(path)[0] + suffix
+
     def open(self, index):
-        return open_regular(self.path(index))
+        return open_regular(self._path(index))
 
     def stamp(self, index):
-        return stamp_of(self.path(index))
+        return stamp_of(self._path(index))
 
     def caption(self, index):
-        path = self.path(index).with_suffix(self._captions.get(index, CAPTION_SUFFIX))
+        path = self._path(index, self._captions.get(index, CAPTION_SUFFIX))
         return one_line(read_text(path, LONGEST_CAPTION), printable(path))
 
     def metadata(self, index):
-        path = self.path(index).with_suffix(METADATA_SUFFIX)
+        path = self._path(index, METADATA_SUFFIX)
         try:
             text = read_text(path, LONGEST_METADATA)
         except FileNotFoundError as error:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 
-from ldm.parents import end_with_parent
+from ldm.child_processes import get_signal_at_parents_end, prctl
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 REMEDY = "Start again; `taskset -c 0 COMMAND` does without such processes."
@@ -27,6 +27,7 @@ def in_processes(function: Callable, things: Sequence) -> Iterator:
     if count < 2:
         yield from map(function, things)
         return
+    prctl()  # found before the fork
     waiting, workers, answers = deque(range(len(things))), {}, {}
     try:
         for _ in range(count):
@@ -109,7 +110,7 @@ def _signals_wait():
 
 
 def _work(function, things, parents_end, connection, parent):
-    end_with_parent(parent)
+    get_signal_at_parents_end(signal.SIGKILL, parent)
     parents_end.close()  # so that the pipe ends here, too, when the parent dies
     for name in SIGNALS:
         signal.signal(name, signal.SIG_DFL)  # to end without a word, whatever the parent does on them

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ldm.atomic import atomic_path
+from ldm.child_processes import get_signal_at_parents_end
 from ldm.json_files import parse_json, read_json
-from ldm.parents import end_with_parent
 from ldm.scenes.captions import caption
 from ldm.scenes.render import render
 from ldm.scenes.sampling import SPLITS, held_out, sample_scene
@@ -118,7 +118,7 @@ def _pool(workers: int) -> ProcessPoolExecutor:
 def _begin_worker(parent: int):
     """A worker ends with its parent, and leaves it to it to tell of a Ctrl-C."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    end_with_parent(parent)
+    get_signal_at_parents_end(signal.SIGKILL, parent)
 
 
 def read_scenes(folder) -> dict[str, tuple[Scene, str]]:

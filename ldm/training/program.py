@@ -1,8 +1,14 @@
 """What the training scripts at the top level and in scripts/ share: a command line becomes a run."""
 
+import os
+import signal
+
+from ldm.child_processes import get_signal_at_parents_end
 from ldm.cli import run
 from ldm.runtime import prepare
 
+# Set by Paddle's launcher, and by others for it
+RANKS = "PADDLE_TRAINERS_NUM"
 STOPPED = "the same command goes on from the last complete checkpoint."
 
 
@@ -12,6 +18,8 @@ def training_program(name: str, module: str, argv=None) -> int:
 
 
 def _train(module: str, argv):
+    if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
+        get_signal_at_parents_end(signal.SIGTERM, os.getppid())
     prepare()
     from importlib import import_module
 

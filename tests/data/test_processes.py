@@ -161,13 +161,6 @@ def test_processes_end_with_their_parent_in_the_middle_of_their_work(others_at_w
     assert not output and not errors and time.monotonic() - start < 20
 
 
-def test_a_parent_that_ended_before_it_could_be_watched_is_noticed():
-    """Its process id is another's by then: this process's parent is not process 1 of another session."""
-    program = "import os; from ldm.parents import end_with_parent; end_with_parent(os.getppid() + 1); print('goes on')"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 1 and not done.stdout
-
-
 def test_a_ctrl_c_while_it_forks_is_not_lost(ctrl_c_raises, monkeypatch):
     start = multiprocessing.context.ForkProcess.start
 
