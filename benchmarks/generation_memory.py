@@ -64,7 +64,8 @@ def main(argv=None) -> int:
         found = json.loads(lines[-1])
         difference = found["forecast"] / found["measured"] - 1
         print(
-            f"| {size} | {found['measured'] / MIB:.0f} | {found['forecast'] / MIB:.0f} | {difference:+.1%} |", flush=True
+            f"| {size} | {found['measured'] / MIB:.0f} | {found['forecast'] / MIB:.0f} | {difference:+.1%} |",
+            flush=True,
         )
     return 0
 

@@ -19,7 +19,7 @@ from ldm.weights.files import TensorFile
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 HEAP = 1.35  # a CPU's heap relative to the tensors that come and go in it, measured: 1.25 to 1.45
 LIBRARIES = 270 << 20  # CLIP's library, imported with the text tower, and what kernels and threads keep; measured
-COMPILED = 4 / 3  # weights of a program and what is kept of its network
+COMPILED = 1.5  # weights of a program, what is kept of its network and holes of what is not, relative to them; measured
 PICTURE, SHEET = 3, 14  # bytes per pixel: uint8; sheet as image, as array and as PNG is written
 NAMES = {"text": "text tower", "prior": "prior", "decoder": "decoder", "stage_a": "Stage A", "previewer": "previewer"}
 TURNS = (("text",), ("prior",), ("decoder", "stage_a", "previewer"))  # what low_memory has in memory together
@@ -32,13 +32,18 @@ class GenerationForecast:
     weights: dict
     work: dict
     low_memory: bool = False
+    compiled: bool = False  # programs keep what they have worked in, so that all of it is there together
     between: int = 0  # captions and latents that wait for the next network, with low_memory
     pictures: int = 0
     libraries: int = LIBRARIES
 
     def taken_by(self, names) -> int:
         """The most while these networks are in memory and one after the other is at work."""
-        return sum(self.weights.get(name, 0) for name in names) + max(self.work.get(name, 0) for name in names)
+        return sum(self.weights.get(name, 0) for name in names) + self.work_of(names)
+
+    def work_of(self, names) -> int:
+        """What networks at work one after the other hold beside their weights."""
+        return (sum if self.compiled else max)(self.work.get(name, 0) for name in names)
 
     @property
     def peak(self) -> int:
@@ -51,7 +56,7 @@ class GenerationForecast:
         group = max(TURNS, key=self.taken_by) if self.low_memory else sum(TURNS, ())
         busy = max(group, key=lambda name: self.work.get(name, 0))
         parts = [(NAMES[name], self.weights.get(name, 0)) for name in group]
-        parts += [(f"{NAMES[busy]} at work", self.work.get(busy, 0)), ("waiting latents", self.between)]
+        parts += [(f"{NAMES[busy]} at work", self.work_of(group)), ("waiting latents", self.between)]
         parts += [("pictures", self.pictures), ("libraries", self.libraries)]
         shown = " + ".join(f"{name} {gib(size)}" for name, size in parts if size >= 1 << 20)
         return f"{gib(self.peak)} GiB = {shown}"
@@ -87,7 +92,7 @@ class Networks:
         }
 
     def forecast(self, sizes: Sizes, dtype="float32", low_memory=False, compiled=False, on_cpu=True):
-        """A GenerationForecast. compiled: programs hold the weights again, and a third of the network stays beside."""
+        """A GenerationForecast."""
         weights = self.weights(dtype)
         if compiled:
             weights |= {name: int(COMPILED * weights[name]) for name in ("prior", "decoder")}
@@ -101,7 +106,7 @@ class Networks:
         waiting = sizes.captions * sizes.batch * FLOAT32
         waiting *= TOKENS * self.text_width + self.prior["c_in"] * math.prod(prior_grid(sizes.height, sizes.width))
         pictures = sizes.height * sizes.width * (sizes.images * (PICTURE + SHEET) + sizes.batch * PICTURE)
-        return GenerationForecast(weights, work, low_memory, waiting if low_memory else 0, pictures)
+        return GenerationForecast(weights, work, low_memory, compiled, waiting if low_memory else 0, pictures)
 
 
 def numbers_in(paths) -> int:

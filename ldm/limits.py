@@ -35,11 +35,11 @@ def check_guidance(name: str, value):
 def check_image_seed(name: str, value, count: int = 1):
     """The seed of the first of `count` images, each having one more than the last; ValueError out of range."""
     if not _integral(value):
-        raise ValueError(f"A {name} must be an integer from 0 to {LARGEST_SEED}, got {value!r}.")
+        raise ValueError(f"{name} must be an integer from 0 to {LARGEST_SEED}, got {value!r}.")
     if value < 0:
-        raise ValueError(f"A {name} must not be negative, got {value}.")
+        raise ValueError(f"{name} must not be negative, got {value}.")
     if value + count - 1 > LARGEST_SEED:
-        raise ValueError(f"A {name} must be at most {LARGEST_SEED - count + 1}, got {value}.")
+        raise ValueError(f"{name} must be at most {LARGEST_SEED - count + 1}, got {value}.")
 
 
 def _integral(value) -> bool:
