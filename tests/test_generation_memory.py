@@ -80,7 +80,8 @@ def test_more_takes_more(networks):
         assert networks.forecast(more).peak > peak
     assert networks.forecast(replace(base, guided=(False, False))).peak < peak
     assert networks.forecast(base, compiled=True).peak > peak > networks.forecast(base, low_memory=True).peak
-    assert networks.forecast(base, on_cpu=False).peak != peak
+    gpu = networks.forecast(base, on_cpu=False)
+    assert gpu.least == sum(networks.weights("float32").values()) < gpu.peak and networks.forecast(base).least == peak
     absurd = networks.forecast(Sizes(16384, 16384, 100_000, captions=10**6, images=10**11))
     assert absurd.peak > 2**50  # Python's integers: no size overflows
 
@@ -92,7 +93,7 @@ def test_refusals_have_numbers_and_remedies_that_help(networks):
     with pytest.raises(NotEnoughMemory) as caught:
         check_room(networks, sizes, single)
     text = str(caught.value)
-    assert "\n" not in text and text.startswith("A batch of 8 images of 768 x 768 needs ") and "decoder at work" in text
+    assert "\n" not in text and text.startswith("A batch of 8 at 768 x 768 pixels needs ") and "decoder at work" in text
     assert "--batch_size 1 (" in text and "--batch_size 4" not in text
     with pytest.raises(NotEnoughMemory, match="this machine has too little memory for these weights"):
         check_room(networks, sizes, 1000)
@@ -118,7 +119,7 @@ def test_a_notebook_is_refused_what_is_not_free_and_given_again_what_went_well(m
     assert cascade("a red circle", 1, quick, progress=False).shape == (1, 256, 256, 3)
     monkeypatch.setattr("ldm.pipeline.available", lambda: 2**20)
     cascade("a red circle", 1, quick, progress=False)  # its memory is there already
-    with pytest.raises(NotEnoughMemory, match="A batch of 64 images of 256 x 256"):
+    with pytest.raises(NotEnoughMemory, match="A batch of 64 at 256 x 256 pixels"):
         cascade("a red circle", 64, quick, progress=False)
 
 

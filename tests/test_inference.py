@@ -221,7 +221,7 @@ def test_what_memory_is_not_free_for_is_refused_before_anything_is_loaded(capsys
     monkeypatch.setattr("ldm.generation_preflight.available", lambda: 450 << 20)
     code, error = run(capsys, rule_release, tmp_path, "--caption", "x", "--height", "1024", "--batch_size", "16")
     assert code == 2 and len(error.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
-    assert "A batch of 16 images of 1024 x 260 needs " in error and "and 0.44 GiB are free: use " in error
+    assert "A batch of 16 at 1024 x 260 pixels needs " in error and "and 0.44 GiB are free: use " in error
     assert "--batch_size 1 (0." in error and "--low_memory (" not in error  # which would not help these small weights
 
 
