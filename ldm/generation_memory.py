@@ -18,7 +18,7 @@ from ldm.sizes import prior_grid
 from ldm.weights.files import TensorFile
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
-HEAP = 1.35  # a CPU's heap relative to the tensors that come and go in it, measured: 1.25 to 1.45
+HEAP = 1.4  # a CPU's heap relative to the tensors that come and go in it, measured: 1.25 to 1.5
 LIBRARIES = 270 << 20  # CLIP's library, imported with the text tower, and what kernels and threads keep; measured
 COMPILED = 1.5  # weights of a program, what is kept of its network and holes of what is not, relative to them; measured
 PICTURE, SHEET = 3, 14  # bytes per pixel: uint8; sheet as image, as array and as PNG is written

@@ -57,7 +57,7 @@ class Pictures:
             yield made
 
     def _none(self, error) -> list:
-        logger.warning(f"No {self.name} pictures: {error or type(error).__name__}")
+        logger.warning(f"No {self.name} pictures: {str(error) or type(error).__name__}")
         return [None] * len(self.rows)
 
 
