@@ -11,7 +11,7 @@ import inspect
 import math
 from dataclasses import dataclass, replace
 
-from ldm.generation_work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work
+from ldm.generation_work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
 from ldm.memory_now import gib
 from ldm.release import Release, network_class, network_config
 from ldm.sizes import prior_grid
@@ -88,6 +88,11 @@ class Networks:
         paths = {"prior": prior_path, "decoder": decoder_path, "stage_a": release.file("stage_a")}
         kinds = {"prior": "stage_c", "decoder": "stage_b", "stage_a": "stage_a"}
         built = {name: arguments(kinds[name], network_config(path, kinds[name])) for name, path in paths.items()}
+        for name in ("prior", "decoder"):
+            try:
+                unet_levels(built[name])
+            except ValueError as error:  # of arguments that do not go together
+                raise ValueError(f"{paths[name]}: its metadata's config cannot be built: {error}") from error
         if built["decoder"]["sees_preview"]:
             paths["previewer"] = release.file("previewer")
         numbers = {name: numbers_in([path]) for name, path in paths.items()}

@@ -20,6 +20,11 @@ def parse(argv=None):
     add("--merge_into", metavar="PRIOR", help="write this prior with the LoRA merged instead of a LoRA")
     add("--scale", type=float, default=1.0, help="strength with --merge_into (default: %(default)s)")
     add("--prior", help="the prior a LoRA belongs to that does not say it and is of no released size")
+    add(
+        "--any_prior",
+        action="store_true",
+        help="with --layout: leave out which prior it was trained on, others refuse it",
+    )
     add("--filter", nargs="+", help="layers it was trained on, where the file does not say (default: .attn)")
     add("--tokens", nargs="+", help="its learned tokens, '[name]:regex' or 'regex', where the file does not say")
     add(
@@ -38,11 +43,14 @@ def convert(args):
         if args.scale != 1.0:
             raise ValueError("--scale is for --merge_into: a converted LoRA keeps its strength.")
         dtype = args.dtype or "float32"
-        lora = convert_lora(args.lora, args.output, args.layout, args.prior, args.filter, args.tokens, dtype)
+        options = args.prior, args.filter, args.tokens, dtype, args.any_prior
+        lora = convert_lora(args.lora, args.output, args.layout, *options)
         print(f"{args.lora} -> {args.output} ({args.layout}, {len(lora.updates)} weights{_tokens(lora)})")
         return
     if args.prior or args.tokens:
         raise ValueError("--prior and --tokens are for --layout: --merge_into names the prior, which holds no tokens.")
+    if args.any_prior:
+        raise ValueError("--any_prior is for --layout: write the LoRA anew with it, then merge that file.")
     lora = merge_lora(args.lora, args.merge_into, args.output, args.scale, args.dtype, args.filter)
     print(f"{args.merge_into} with {args.scale:g} x {args.lora} ({len(lora.updates)} weights) -> {args.output}")
     if lora.tokens is not None:

@@ -1,9 +1,14 @@
 """The header of a safetensors file, checked before anything is taken from it: others' files are hostile until then."""
 
 import json
+import os
+import stat
 import struct
 from dataclasses import dataclass
 from math import prod
+from pathlib import Path
+
+from ldm.json_files import unique_keys
 
 BYTES = {
     **{"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2},
@@ -22,6 +27,20 @@ class Header:
     metadata: dict
     tensors: dict
     data_start: int
+
+
+def open_regular(path: Path):
+    """A file open for reading; an OSError that names anything but a regular file. Opened first: it cannot be swapped."""
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))  # a pipe without a writer would wait for one
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last of these of a name with a zero byte
+        raise FileNotFoundError(f"{path} does not exist: check the path, or download or convert it first.") from None
+    mode = os.fstat(handle).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(handle)
+        what = "a folder" if stat.S_ISDIR(mode) else "a pipe or device"
+        raise OSError(f"{path} is {what}, not a safetensors file: name the file itself.")
+    return open(handle, "rb")
 
 
 def read_header(file, size: int) -> Header:
@@ -55,23 +74,13 @@ def _parsed(data: bytes) -> dict:
     if not data.startswith(b"{"):
         raise ValueError("its header is not JSON")
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_unique)
+        return json.loads(data.decode("utf-8"), object_pairs_hook=unique_keys)
     except RecursionError:
         raise ValueError("its header is nested too deeply") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"its header is not JSON: {error}") from None
     except UnicodeDecodeError:
         raise ValueError("its header is not UTF-8") from None
-
-
-def _unique(pairs) -> dict:
-    """A JSON object; which of two values under one key counts is not for others to guess."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        seen = set()
-        twice = next(key for key, _ in pairs if key in seen or seen.add(key))
-        raise ValueError(f"its header has the key {twice!r:.100} twice")
-    return content
 
 
 def _checked_entry(key: str, entry) -> tuple:
