@@ -5,17 +5,16 @@ import argparse
 import sys
 from dataclasses import replace
 
-import numpy as np
-
 import config
-from ldm.cli import run
+from ldm.cli import numbers, run_command
+from ldm.cli.flags import Parser
 from ldm.runtime import prepare
 
 SHEET_COLUMNS = 4
 
 
-def parse(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add(
         "--caption",
@@ -24,15 +23,15 @@ def parse(argv=None) -> argparse.Namespace:
         required=True,
         help="one or several texts, or .txt files of one text a line",
     )
-    add("--batch_size", type=int, default=1, help="images per caption; image i uses seed + i")
-    add("--seed", type=int, default=0, help="the same seed gives the same image")
+    add("--batch_size", type=numbers.batch, default=1, help="images per caption; image i uses seed + i")
+    add("--seed", type=numbers.seed, default=0, help="the same seed gives the same image")
     native = "pixels, at least 256; default: what the prior was trained for, 1024 in the release"
-    add("--height", type=int, default=None, help=native)
-    add("--width", type=int, default=None, help=native)
-    add("--steps", type=int, default=20, help="steps of the prior")
-    add("--cfg", type=float, default=4.0, help="guidance of the prior; 1 switches it off")
-    add("--decoder_steps", type=int, default=10, help="steps of the decoder")
-    add("--decoder_cfg", type=float, default=1.1, help="guidance of the decoder; 1 switches it off")
+    add("--height", type=numbers.pixels, default=None, help=native)
+    add("--width", type=numbers.pixels, default=None, help=native)
+    add("--steps", type=numbers.steps, default=20, help="steps of the prior")
+    add("--cfg", type=numbers.guidance, default=4.0, help="guidance of the prior; 1 switches it off")
+    add("--decoder_steps", type=numbers.steps, default=10, help="steps of the decoder")
+    add("--decoder_cfg", type=numbers.guidance, default=1.1, help="guidance of the decoder; 1 switches it off")
     add("--weights", default=config.WEIGHTS_PATH, help="folder of the release, official or converted")
     add(
         "--prior_weights",
@@ -40,7 +39,7 @@ def parse(argv=None) -> argparse.Namespace:
         help="a fine-tuned prior (scripts/extract_unet_weights.py) instead of the release's",
     )
     add("--lora", nargs="+", default=[], help="LoRA files of the prior, in the release's layout or that of other tools")
-    add("--lora_scale", nargs="+", type=float, default=[1.0], help="strength of every LoRA, or one for each")
+    add("--lora_scale", nargs="+", type=numbers.strength, default=[1.0], help="strength of every LoRA, or one for each")
     add("--output_dir", default=".", help="folder for the PNG files")
     add("--contact_sheet", action="store_true", help="also contact_sheet.png, all pictures side by side")
     add(
@@ -65,7 +64,7 @@ def parse(argv=None) -> argparse.Namespace:
     )
     add("--preflight", action="store_true", help="look at weights, disk and memory, say what it takes, and stop")
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
-    return parser.parse_args(argv)
+    return parser
 
 
 def lora_scales(args) -> list[tuple[str, float]]:
@@ -82,6 +81,8 @@ def lora_scales(args) -> list[tuple[str, float]]:
 
 def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
+    import numpy as np
+
     from ldm.atomic import atomic_path
     from ldm.captions import read_captions
     from ldm.compiled import check_compilable
@@ -151,9 +152,7 @@ def generate(args):
 
 
 def main(argv=None) -> int:
-    args = parse(argv)
-    prepare()
-    return run("inference.py", lambda: generate(args))
+    return run_command("inference.py", make_parser, generate, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,11 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
+    {"child_processes"},
+    {"cli"},
     {
         "atomic",
         "precision",
-        "cli",
         "runtime",
         "sizes",
         "squares",
@@ -22,7 +23,6 @@ LAYERS = [
         "process_memory",
         "captions",
         "fonts",
-        "limits",
         "given_paths",
         "memory_now",
         "json_files",
@@ -36,9 +36,9 @@ LAYERS = [
         "compiled_cache",
         "clip_format",
         "clip_files",
-        "generation_settings",
+        "limits",
     },
-    {"clip_config", "clip_tokenizer"},
+    {"clip_config", "clip_tokenizer", "generation_settings"},
     {
         "release",
         "images",

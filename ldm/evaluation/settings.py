@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from ldm.limits import MOST_IMAGES, MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.limits import MOST_IMAGES, MOST_PROMPTS, MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.sizes import MINIMUM, check_size
 
 PARTS = (
@@ -36,8 +36,9 @@ class EvaluationSettings:
 
     def check(self):
         """ValueError for anything that cannot be honoured, before a weight is read."""
-        for name in ("count", "batch_size", "grid_count"):
-            check_count(f"--{name}", getattr(self, name), MOST_IMAGES)
+        check_count("--batch_size", self.batch_size, MOST_IMAGES)
+        for name in ("count", "grid_count"):
+            check_count(f"--{name}", getattr(self, name), MOST_PROMPTS)
         for name in ("steps", "decoder_steps"):
             check_count(f"--{name}", getattr(self, name), MOST_STEPS)
         for name in ("seed", "scene_seed"):

@@ -1,12 +1,12 @@
 """Command lines of the trainers: what PaddleNLP's TrainingArguments lacks, and refusals of what it would ignore."""
 
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import ClassVar, Optional
 
 import paddle
 from paddlenlp.trainer import PdArgumentParser, TrainingArguments
 
+from ldm.cli.flags import known_flags, refuse, unknown_flags
 from ldm.data.crops import check_crop
 from ldm.release import check_device_dtype
 from ldm.sizes import MINIMUM
@@ -198,6 +198,12 @@ class CascadeTrainingArguments(TrainingArguments):
         default=False, metadata={"help": "normalise by the running statistics, which then stay as they are"}
     )
 
+    save_on_signal: bool = field(
+        default=False,
+        metadata={"help": "at Ctrl-C or SIGTERM finish the step and save a checkpoint before the program ends"},
+    )
+    debug: bool = field(default=False, metadata={"help": "show the traceback of an error instead of its one line"})
+
     def __post_init__(self):
         self.check_before_parsing()
         super().__post_init__()
@@ -270,21 +276,13 @@ def check_shares(arguments, *names):
 def parse_into(groups, argv=None):
     """Command line -> one object per dataclass of `groups` and CascadeTrainingArguments; ValueError for what is refused."""
     parser = PdArgumentParser((*groups, CascadeTrainingArguments), allow_abbrev=False)  # --learning_rat is a mistake
+    parser.error = refuse
     *parsed, training, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown:
-        raise ValueError(_unknown_flags(unknown, parser))
+        raise ValueError(unknown_flags(unknown, known_flags(parser)))
     if not training.do_train:
         raise ValueError("Nothing to do: add --do_train.")
     return (*parsed, training)
-
-
-def _unknown_flags(unknown: list, parser) -> str:
-    """What is said of arguments that are no flags: the known ones they look like."""
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    flags = [text for text in unknown if text.startswith("--")] or unknown
-    similar = sorted({match for flag in flags for match in get_close_matches(flag, known, n=1)})
-    meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
-    return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."
 
 
 def resolved(*argument_groups) -> dict:

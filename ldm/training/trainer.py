@@ -22,6 +22,7 @@ from ldm.training.levels import LevelLosses
 from ldm.training.optimizer import adamw
 from ldm.training.pace import Pace, TimedDataLoader
 from ldm.training.sampler import RunSampler, fixed_batches
+from ldm.training.save_on_signal import SaveOnSignal
 from ldm.training.task import Task
 from ldm.training.weighting import ADAPTIVE_FILE, Weighting
 from ldm.training.whole import STAGING, finish, rotate, stage
@@ -57,6 +58,8 @@ class CascadeTrainer(Trainer):
             self.add_callback(AverageUpdate(self.average))
         self.levels, self.pace, self.look = LevelLosses(), Pace(self._periods()), Look(self)
         use_readable_lines(self)
+        if args.save_on_signal:
+            self.add_callback(SaveOnSignal())
         self.add_callback(self.look)  # after the average is updated, and where there is a line to print on
 
     def _check_supported(self):
