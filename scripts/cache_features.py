@@ -44,9 +44,9 @@ def cache(args):
     frozen, _ = open_release(args.weights_path, "float32")
     dataset = open_dataset(data)
     recipe = recipe_of_dataset(frozen, dataset, args.model_max_length, stage)
-    store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype})
+    store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype}, stage.names)
     rank, ranks = get_rank(), get_world_size()
-    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage, rank, ranks)
+    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage, rank, ranks, args.trust_mtime)
     if ranks > 1:
         print(f"{store.folder}: {encoded} images encoded by process {rank + 1} of {ranks}.")
         return
@@ -84,6 +84,11 @@ def make_parser() -> Parser:
     add("--index_dir", help="as the trainer's")
     add("--preservation_path", help="as the trainer's: a second set, cached too")
     add("--skip_corrupt", action="store_true", help="as the trainer's: leave out damaged images")
+    add(
+        "--trust_mtime",
+        action="store_true",
+        help="do not hash images whose bytes, modification and change time and inode are those of the last time",
+    )
     add("--model_max_length", type=tokens, help="as the trainer's: tokens per caption")
     add("--dtype", default="float32", help="float32, exact, or float16, half the size (default: %(default)s)")
     return parser

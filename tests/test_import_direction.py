@@ -19,6 +19,7 @@ LAYERS = [
         "demo",
         "batch_norms",
         "hashing",
+        "json_files",
         "patterns",
         "process_memory",
         "captions",

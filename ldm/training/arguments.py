@@ -46,6 +46,13 @@ class DataArguments:
     index_dir: Optional[str] = field(
         default=None, metadata={"help": "keep the index of tars and the image sizes here; default: beside the data"}
     )
+    trust_mtime: bool = field(
+        default=False,
+        metadata={
+            "help": "with --feature_cache: do not hash images whose bytes, modification and change time and inode are those "
+            "that cache_features.py saw"
+        },
+    )
     aspect_buckets: bool = field(
         default=False, metadata={"help": "keep the images' shapes: batches of one aspect ratio each, as in the release"}
     )
