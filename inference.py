@@ -121,7 +121,8 @@ def generate(args):
     report = preflight(networks, sizes, images, folder, options)
     if args.preflight:
         print(report.text(), flush=True)
-    report.check()
+    if report.problems:
+        raise ValueError(" ".join(report.problems))
     if args.preflight:
         return
     cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights, low_memory=args.low_memory)

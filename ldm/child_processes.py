@@ -1,5 +1,6 @@
 """Forked processes end with their parent, whatever ends that, and leave nothing behind in shared memory."""
 
+import mmap
 import os
 import signal
 import sys
@@ -53,6 +54,17 @@ def _watch(number: int, parent: int):
     os.kill(os.getpid(), number)
 
 
+@cache
+def _needed() -> mmap.mmap:
+    """A byte that this process shares with those it forks: whether it needs its workers whatever signal they get."""
+    return mmap.mmap(-1, 1)
+
+
+def need_workers(needed: bool):
+    """Have workers outlive a SIGTERM that a launcher or a scheduler sends to all, while a checkpoint is still to come."""
+    _needed()[0] = needed
+
+
 class EndWithParent:
     """worker_init_fn of a DataLoader made by this process: its workers end with it and clear their shared memory.
 
@@ -60,13 +72,14 @@ class EndWithParent:
     """
 
     def __init__(self):
-        self.parent = os.getpid()
+        self.parent, self.needed = os.getpid(), _needed()
         prctl()
 
     def __call__(self, worker: int):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, _leave)
-        get_signal_at_parents_end(signal.SIGTERM, self.parent)
+        signal.signal(signal.SIGTERM, lambda *_: self.needed[0] or _leave())
+        signal.signal(signal.SIGUSR1, _leave)
+        get_signal_at_parents_end(signal.SIGUSR1, self.parent)
 
 
 def _leave(*_):

@@ -67,6 +67,11 @@ def stage_a_work(a: dict, sizes: Sizes, on_cpu: bool = True) -> int:
     return int(most) + image
 
 
+def unet_levels(a: dict) -> list[Level]:
+    """The levels that constructor arguments of a UNet describe; ValueError as of building them."""
+    return build_levels(*(a[name] for name in LEVEL_ARGUMENTS))
+
+
 def _grids(grid, factors) -> list:
     """Rows and columns of each level, from the stem on."""
     grids = [tuple(grid)]
@@ -80,7 +85,7 @@ def _unet_work(a: dict, rows: int, grids: list, tokens: int, on_cpu: bool, stems
 
     rows: images, twice as many where they are guided; stems: tensors of the stem's size that stay all along.
     """
-    levels = build_levels(*(a[name] for name in LEVEL_ARGUMENTS))
+    levels = unet_levels(a)
     inputs = [FLOAT32 * rows * level.channels * math.prod(grid) for level, grid in zip(levels, grids)]
     most = 0
     for index, (level, grid, x) in enumerate(zip(levels, grids, inputs)):

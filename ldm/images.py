@@ -9,6 +9,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.atomic import atomic_path
+from ldm.json_files import parse_json
 
 SETTINGS_KEY = "stable_cascade"
 
@@ -46,7 +47,7 @@ def read_settings(path) -> dict:
         text = getattr(image, "text", {}).get(SETTINGS_KEY)
     if text is None:
         raise ValueError(f"{path} holds no settings of this program.")
-    return json.loads(text)
+    return parse_json(text, f"{path}: its settings")
 
 
 def contact_sheet(images, columns=None, gap: int = 4) -> Image.Image:

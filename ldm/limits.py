@@ -1,12 +1,14 @@
-"""What the numbers of a generation may be; beyond it nobody can have meant them. Standard library only."""
+"""What the numbers of a generation may be, for callers who come by no command line. Standard library only."""
 
 import math
 from numbers import Integral, Real
 
-MOST_STEPS = 10_000  # of a sampler: beyond some hundreds an image no longer changes
-MOST_IMAGES = 100_000  # at once; what a batch takes in memory is forecast, this is for what no machine has
+from ldm.cli import numbers
+
+MOST_STEPS, MOST_IMAGES = numbers.steps.maximum, numbers.batch.maximum  # the flags' own; memory is forecast besides
+MOST_PROMPTS = numbers.count.maximum  # of an evaluation
 MOST_FILES = 10_000_000  # of one run
-LARGEST_GUIDANCE = 1000.0  # either way: images are grey or burnt at a tenth of it
+LARGEST_GUIDANCE = numbers.guidance.maximum  # either way: images are grey or burnt at a tenth of it
 LARGEST_SEED = 2**63 - 1  # what other programs, and most JSON readers, keep
 
 
@@ -35,11 +37,11 @@ def check_guidance(name: str, value):
 def check_image_seed(name: str, value, count: int = 1):
     """The seed of the first of `count` images, each having one more than the last; ValueError out of range."""
     if not _integral(value):
-        raise ValueError(f"A {name} must be an integer from 0 to {LARGEST_SEED}, got {value!r}.")
+        raise ValueError(f"{name} must be an integer from 0 to {LARGEST_SEED}, got {value!r}.")
     if value < 0:
-        raise ValueError(f"A {name} must not be negative, got {value}.")
+        raise ValueError(f"{name} must not be negative, got {value}.")
     if value + count - 1 > LARGEST_SEED:
-        raise ValueError(f"A {name} must be at most {LARGEST_SEED - count + 1}, got {value}.")
+        raise ValueError(f"{name} must be at most {LARGEST_SEED - count + 1}, got {value}.")
 
 
 def _integral(value) -> bool:

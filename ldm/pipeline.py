@@ -210,8 +210,9 @@ class StableCascade:
             encoded = [self._encoded(caption_batch(caption, batch_size)) for caption in group]
             latents = [self._latent(one, settings, progress) for one in encoded]
             for one, latent in zip(encoded, latents, strict=True):
-                yield self._images(one, latent, settings, progress)
-        self._had_room = max(self._had_room, self.forecast(sizes).peak)
+                images = self._images(one, latent, settings, progress)
+                self._had_room = max(self._had_room, self.forecast(sizes).peak)
+                yield images
 
     def _encoded(self, captions: list) -> EncodedCaptions:
         loras = [] if self.low_memory else self.prior.lora_paths

@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from contextlib import contextmanager, suppress
 
 from ldm.child_processes import get_signal_at_parents_end, prctl
@@ -11,6 +12,7 @@ from ldm.child_processes import get_signal_at_parents_end, prctl
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "the end of its terminal"}
 HANDLED = {getattr(signal, name): what for name, what in NAMES.items() if hasattr(signal, name)}
 GRACE = 5.0  # seconds in which the exception must have come through; Paddle may be in the middle of a long product
+REPEATED = 1.0  # seconds within which the same signal again is still the first: Paddle's launcher sends three
 
 _now = None  # the Signals of the running program
 
@@ -27,7 +29,7 @@ class Signals:
     """What has come in, and what is done about it.
 
     The first signal raises Stopped in the main thread, wherever that is, so that files being written are cleaned up; with
-    `patient` it is only noted. The same signal again ends the process at once (of another kind it may be the launcher's,
+    `patient` it is only noted. The same signal again, a second later, ends the process at once (of another kind it may be the launcher's,
     for the same Ctrl-C), and so does the first if the main thread has not come to see it through within GRACE seconds,
     because it computes or a library has swallowed the exception. While a module is imported nothing is written, and
     libraries do swallow exceptions: there the process ends at once too.
@@ -56,16 +58,17 @@ class Signals:
             signal, "pthread_sigmask"
         ):  # the system may give a signal to any thread: only the main one can hold it
             signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        seen = set()
+        seen = {}
         with open(received, "rb", buffering=0) as bytes_received:
             while number := bytes_received.read(1):
                 number = number[0]
                 if number in self._again:
                     self._again.discard(number)
                 elif number in seen:
-                    self.end(number)
+                    if time.monotonic() - seen[number] > REPEATED:
+                        self.end(number)
                 elif number in HANDLED:
-                    seen.add(number)
+                    seen[number] = time.monotonic()
                     threading.Thread(target=self._give_time, args=(number,), daemon=True).start()
 
     def _give_time(self, number: int):

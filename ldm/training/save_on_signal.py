@@ -1,10 +1,12 @@
 """--save_on_signal: Ctrl-C or SIGTERM finishes the step and saves a checkpoint before the run ends."""
 
+import atexit
 from pathlib import Path
 
 import paddle
 from paddlenlp.trainer import TrainerCallback
 
+from ldm.child_processes import need_workers
 from ldm.cli.signals import Stopped, current
 
 
@@ -22,6 +24,8 @@ class SaveOnSignal(TrainerCallback):
 
     def on_train_begin(self, args, state, control, **kwargs):
         self.signals.patient = True
+        need_workers(True)
+        atexit.register(need_workers, False)  # before multiprocessing ends its children and waits for them
 
     def on_step_end(self, args, state, control, **kwargs):
         self.agreed = self._heard(args)
@@ -30,6 +34,7 @@ class SaveOnSignal(TrainerCallback):
 
     def on_train_end(self, args, state, control, **kwargs):
         self.signals.patient = False
+        need_workers(False)
         if self.agreed:  # a signal after the last step changes nothing: only the final weights are left to write
             checkpoint = Path(args.output_dir) / f"checkpoint-{state.global_step}"
             raise Stopped(self.agreed, f"{checkpoint} is saved, the same command goes on from it.")
