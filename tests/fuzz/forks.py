@@ -8,6 +8,7 @@ import signal
 import struct
 import sys
 import time
+import traceback
 from dataclasses import dataclass
 
 MEMORY = 3 << 30  # bytes of address space beyond those of the parent
@@ -76,6 +77,8 @@ class Child:
                 for item in left:
                     send(write_end, work(key, item))
                 status = 0
+            except BaseException:
+                traceback.print_exc()
             finally:
                 os._exit(status)
         os.close(write_end)
@@ -128,4 +131,4 @@ def limit_memory(more: int):
     """Bound this process's address space to what it has now and `more` bytes."""
     pages = int(open("/proc/self/statm").read().split()[0])
     limit = pages * resource.getpagesize() + more
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_AS, (limit, resource.getrlimit(resource.RLIMIT_AS)[1]))

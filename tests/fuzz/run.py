@@ -11,7 +11,7 @@ from pathlib import Path
 from fuzz import templates
 from fuzz.case import Kind
 from fuzz.forks import Died, each_in_forks, in_fork
-from fuzz.outcomes import outcome_of
+from fuzz.outcomes import outcome_of, taken_down
 from fuzz.verdicts import CRASH, FAILURES, REFUSAL, SAME, judge
 
 EXCUSED = "excused"
@@ -83,7 +83,8 @@ class Run:
         """Damage, read and judge one input, in this process."""
         started, rng = time.monotonic(), random.Random(f"{kind.name}/{self.seed}/{number}")
         folder = templates.copy(self.base, kind.template, self.base / "inputs" / f"{kind.name}-{number}")
-        input = kind.damage(rng, folder)
+        with taken_down([]):
+            input = kind.damage(rng, folder)
         outcome = outcome_of(lambda: kind.read(input))
         verdict, why = judge(kind, input, outcome, self.undamaged[kind.name], folder / MARKER)
         if verdict in FAILURES and input.file is not None:

@@ -30,7 +30,7 @@ VALUES = (
         "*",
         "{0..99}",
     ),
-    *("{0..999999999}", "--", "-", "x" * 5000, nested(3000), "[1, 2]", "{}", "'", '"', "\n", "a\nb", "%s", "$HOME"),
+    *("{0..999999999}", "--", "-", "x" * 2000, nested(500), "[1, 2]", "{}", "'", '"', "\n", "a\nb", "%s", "$HOME"),
 )
 # Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus.py parses that
 CAREFUL = {"--dataloader_num_workers": ("-1", "nan", "x", "1.5", "0")}
@@ -143,9 +143,9 @@ def excuse(input, before, outcome):
 
 
 def names(input):
-    """The flags; for a value that begins a file's name or the like, the value."""
+    """The flags, or a value, as a word of its own."""
     plain = [flag.lstrip("-") for flag in input.flags[::2]]
-    return (*input.flags[::2], *plain, *(value for value in input.flags[1::2] if len(value) > 2))
+    return (*input.flags[::2], *plain, *(f" {value}" for value in input.flags[1::2]), *map(repr, input.flags[1::2]))
 
 
 def _kind(name, share, template):
