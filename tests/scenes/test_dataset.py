@@ -106,13 +106,13 @@ def test_training_captions_leave_things_out_and_pictures_have_the_size(tmp_path,
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (("--count", 0), "count 0 is out of range: 1 to"),
+        (("--count", 0), "--count 0: must be a whole number from 1 to"),
         (("--count", -3), "count -3"),
         (("--count", 2000000), "count 2000000"),
         (("--count", 3, "--size", 63), "size 63 is out of range: 64 to"),
         (("--count", 3, "--size", 99999), "size 99999"),
-        (("--count", 3, "--seed", -1), "seed -1 is negative"),
-        (("--count", 3, "--workers", 0), "workers 0 is too few"),
+        (("--count", 3, "--seed", -1), "--seed -1: must be a whole number"),
+        (("--count", 3, "--workers", 0), "--workers 0: must be a whole number"),
     ],
 )
 def test_bad_values_are_refused_in_one_line(tmp_path, capsys, arguments, message):
