@@ -100,7 +100,7 @@ def find_sources(
     """The cache's key of every item, by the content of its image and caption.
 
     trust_mtime: files that have not changed since scripts/cache_features.py hashed them are not read. keep: keep the
-    hashes for that. 100,000 images of 35 kB took SECONDS_HASHED s to hash, SECONDS_TRUSTED s to trust (benchmarks/README.md).
+    hashes for that. What either costs for 100,000 images: benchmarks/README.md, "Hashing a dataset".
     """
     path = cache.root / FILE
     kept = KeptHashes(path if trust_mtime else None)

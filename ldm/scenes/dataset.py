@@ -4,7 +4,7 @@ import json
 import os
 import signal
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -111,8 +111,15 @@ def write_scenes(folder, settings: SceneSettings, workers: int = 1, progress=ite
             out.writelines(f"{line}\n" for line in progress(lines))
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(os.getpid(),))
+@contextmanager
+def _pool(workers: int):
+    """Processes that stop at the picture they are at when the block is left by an error or Ctrl-C."""
+    with ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(os.getpid(),)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _begin_worker(parent: int):

@@ -1,12 +1,19 @@
 """Folders of scenes: the same bytes twice, resumed after a stop, refused when something does not fit."""
 
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 import make_scene_dataset
 import numpy as np
 import pytest
+from helpers import ROOT
 from PIL import Image
 
 from ldm.data.pairs import PairFolder
@@ -166,3 +173,22 @@ def test_the_pictures_to_fine_tune_on_are_what_is_drawn_today(tmp_path):
             )
         else:
             assert drawn[name] == committed[name]
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_workers_end_with_the_program_and_leave_the_word_to_it(tmp_path, number):
+    command = [sys.executable, "scripts/make_scene_dataset.py", "--output", tmp_path / "new", "--count", "1000000"]
+    command += ["--workers", "2", "--size", "256"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT, "start_new_session": True}
+    restore = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    with subprocess.Popen(list(map(str, command)), **pipes, **restore) as process:
+        try:
+            while len(list((tmp_path / "new").rglob("*.txt"))) < 20:
+                assert process.poll() is None
+                time.sleep(0.1)
+            (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)  # a terminal's goes to all
+            _, errors = process.communicate(timeout=60)  # until the last of them has ended: they hold its output
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert "Traceback" not in errors and "Process" not in errors
