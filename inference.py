@@ -5,17 +5,16 @@ import argparse
 import sys
 from dataclasses import replace
 
-import numpy as np
-
 import config
-from ldm.cli import run
+from ldm.cli import numbers, run_command
+from ldm.cli.flags import Parser
 from ldm.runtime import prepare
 
 SHEET_COLUMNS = 4
 
 
-def parse(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add(
         "--caption",
@@ -24,15 +23,15 @@ def parse(argv=None) -> argparse.Namespace:
         required=True,
         help="one or several texts, or .txt files of one text a line",
     )
-    add("--batch_size", type=int, default=1, help="images per caption; image i uses seed + i")
-    add("--seed", type=int, default=0, help="the same seed gives the same image")
+    add("--batch_size", type=numbers.batch, default=1, help="images per caption; image i uses seed + i")
+    add("--seed", type=numbers.seed, default=0, help="the same seed gives the same image")
     native = "pixels, at least 256; default: what the prior was trained for, 1024 in the release"
-    add("--height", type=int, default=None, help=native)
-    add("--width", type=int, default=None, help=native)
-    add("--steps", type=int, default=20, help="steps of the prior")
-    add("--cfg", type=float, default=4.0, help="guidance of the prior; 1 switches it off")
-    add("--decoder_steps", type=int, default=10, help="steps of the decoder")
-    add("--decoder_cfg", type=float, default=1.1, help="guidance of the decoder; 1 switches it off")
+    add("--height", type=numbers.pixels, default=None, help=native)
+    add("--width", type=numbers.pixels, default=None, help=native)
+    add("--steps", type=numbers.steps, default=20, help="steps of the prior")
+    add("--cfg", type=numbers.guidance, default=4.0, help="guidance of the prior; 1 switches it off")
+    add("--decoder_steps", type=numbers.steps, default=10, help="steps of the decoder")
+    add("--decoder_cfg", type=numbers.guidance, default=1.1, help="guidance of the decoder; 1 switches it off")
     add("--weights", default=config.WEIGHTS_PATH, help="folder of the release, official or converted")
     add(
         "--prior_weights",
@@ -40,7 +39,7 @@ def parse(argv=None) -> argparse.Namespace:
         help="a fine-tuned prior (scripts/extract_unet_weights.py) instead of the release's",
     )
     add("--lora", nargs="+", default=[], help="LoRA files of the prior, in the release's layout or that of other tools")
-    add("--lora_scale", nargs="+", type=float, default=[1.0], help="strength of every LoRA, or one for each")
+    add("--lora_scale", nargs="+", type=numbers.strength, default=[1.0], help="strength of every LoRA, or one for each")
     add("--output_dir", default=".", help="folder for the PNG files")
     add("--contact_sheet", action="store_true", help="also contact_sheet.png, all pictures side by side")
     add(
@@ -63,8 +62,9 @@ def parse(argv=None) -> argparse.Namespace:
         action="store_true",
         help="text tower, prior and decoder one after the other in memory: all captions' latents first, then all pictures",
     )
+    add("--preflight", action="store_true", help="look at weights, disk and memory, say what it takes, and stop")
     add("--dtype", default=config.dtype, choices=("float32", "float16", "bfloat16"), help="of prior and decoder")
-    return parser.parse_args(argv)
+    return parser
 
 
 def lora_scales(args) -> list[tuple[str, float]]:
@@ -81,12 +81,18 @@ def lora_scales(args) -> list[tuple[str, float]]:
 
 def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
+    import numpy as np
+
     from ldm.atomic import atomic_path
     from ldm.captions import read_captions
     from ldm.compiled import check_compilable
     from ldm.demo import weights_folder
+    from ldm.generation_preflight import preflight
+    from ldm.generation_work import Sizes
     from ldm.images import check_writable, contact_sheet, save_png
-    from ldm.pipeline import GenerationSettings, StableCascade, native_size
+    from ldm.limits import MOST_FILES, check_count
+    from ldm.memory_now import on_cpu
+    from ldm.pipeline import GenerationSettings, StableCascade, native_size, networks_of
 
     if args.write_captions and args.contact_sheet:
         raise ValueError("--write_captions makes a dataset, in which --contact_sheet has no caption: leave one out.")
@@ -108,6 +114,17 @@ def generate(args):
     height, width = (native if side is None else side for side in (args.height, args.width))
     settings = replace(settings, height=height, width=width)
     settings.check(args.batch_size)
+    images = check_count("batch_size times captions", args.batch_size * len(captions), MOST_FILES)
+    networks = networks_of(weights, prior_path=args.prior_weights)
+    sizes = Sizes.of(settings, args.batch_size, len(captions) if args.low_memory else 1, images * args.contact_sheet)
+    options = {"dtype": args.dtype, "low_memory": args.low_memory, "compiled": args.compile, "on_cpu": on_cpu()}
+    report = preflight(networks, sizes, images, folder, options)
+    if args.preflight:
+        print(report.text(), flush=True)
+    if report.problems:
+        raise ValueError(" ".join(report.problems))
+    if args.preflight:
+        return
     cascade = StableCascade(weights, dtype=args.dtype, prior_path=args.prior_weights, low_memory=args.low_memory)
     for path, scale in loras:
         cascade.load_lora(path, scale)
@@ -115,17 +132,19 @@ def generate(args):
         cascade.compile(args.compile_cache, keep_weights=False)  # a run has one size and one batch size
     print(cascade.describe())
 
-    pictures = []
+    count, pictures = 0, []
     for caption, images in zip(captions, cascade.each(captions, args.batch_size, settings), strict=True):
         for offset, pixels in enumerate(images):
-            path = folder / f"result_{len(pictures)}.png"
+            path = folder / f"result_{count}.png"
             record = {"caption": caption, **settings.as_dict(), "seed": args.seed + offset, **cascade.identity()}
             save_png(path, pixels, record)
             if args.write_captions:
                 with atomic_path(path.with_suffix(".txt")) as temporary:
                     temporary.write_text(f"{caption}\n", encoding="utf-8")
             print(f"{path}: {caption}", flush=True)
-            pictures.append(pixels)
+            count += 1
+            if args.contact_sheet:
+                pictures.append(pixels)
     if args.contact_sheet:
         sheet = np.asarray(contact_sheet(pictures, columns=min(len(pictures), SHEET_COLUMNS)))
         save_png(folder / "contact_sheet.png", sheet, {"captions": captions, "batch_size": args.batch_size})
@@ -133,9 +152,7 @@ def generate(args):
 
 
 def main(argv=None) -> int:
-    args = parse(argv)
-    prepare()
-    return run("inference.py", lambda: generate(args))
+    return run_command("inference.py", make_parser, generate, argv, prepare)
 
 
 if __name__ == "__main__":

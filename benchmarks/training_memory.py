@@ -103,8 +103,8 @@ def measure(args) -> dict:
     libraries take, whatever the size, is then taken, and not counted."""
     prepare()
 
+    from ldm.memory_now import on_cpu
     from ldm.process_memory import peak_memory, resident_memory
-    from ldm.training.memory_now import on_cpu
 
     train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
     gc.collect()
@@ -115,11 +115,11 @@ def measure(args) -> dict:
 
 def train(args) -> dict:
     """What `measure` tells of one training, but for the process."""
+    from ldm.memory_now import forget_peak, peak_allocated
     from ldm.networks.lora import DEFAULT_FILTERS
     from ldm.training.arguments import parse_into
     from ldm.training.cached import stack
     from ldm.training.draws import PriorDraws
-    from ldm.training.memory_now import forget_peak, peak_allocated
     from ldm.training.preflight_room import forecast_of
     from ldm.training.preflight_step import arguments_of, first_batch
     from ldm.training.task import Task

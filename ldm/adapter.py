@@ -5,6 +5,7 @@ from typing import Optional
 
 from paddle import nn
 
+from ldm.lora_base import check_base
 from ldm.lora_files import LoraFile, merge_into, read_lora
 from ldm.networks.lora import LoRA
 from ldm.weights.loading import load_weights
@@ -69,9 +70,11 @@ class AdapterOwner:
     def load_lora(self, path, scale: float = 1.0) -> LoraFile:
         """Merge a LoRA file of either layout, times `scale`, into the UNet, and its learned tokens into the text tower.
 
-        Several may be loaded after one another. ValueError, naming every key, for a LoRA of another size.
+        Several may be loaded after one another. ValueError, naming every key, for a LoRA of another size, and for one that
+        says it was trained on another prior.
         """
         lora = read_lora(path, self.unet)
+        check_base(lora, path, self.unet_path, self.unet)
         if lora.tokens is not None:
             self.frozen.text.merge_tokens(lora.tokens.indices, lora.tokens.embeddings, lora.tokens.specs, scale)
         merge_into(self.unet, lora.updates, scale)

@@ -110,6 +110,10 @@ class TextEncoder:
         """
         new = len({int(index) for index in indices if index >= self.first_new_token})
         described = [spec for spec in specs if parse_spec(spec).name is not None]
+        if not (np.isfinite(scale) and np.isfinite(embeddings).all() and min(indices, default=0) >= 0):
+            raise ValueError(
+                f"Learned tokens are finite, as is what they are multiplied by (got {scale}), and count from 0."
+            )
         if embeddings.shape[1] != self.width or max(indices, default=0) >= self.first_new_token + len(described):
             raise ValueError(
                 f"The file's learned tokens, {len(indices)} of width {embeddings.shape[1]} of which {new} are new and "

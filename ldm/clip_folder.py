@@ -6,40 +6,25 @@ a tensor is missing, and which transposes whatever it is told is PyTorch's. The 
 read, never a pickle, and nothing here touches the network.
 """
 
-import json
 from contextlib import ExitStack
-from pathlib import Path
+from math import prod
 
 import numpy as np
 import paddle
 
+from ldm.clip_config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, check_size, field_problems
+from ldm.clip_files import existing_file, existing_folder, read_folder_json, remedy, weight_files
 from ldm.clip_format import LAYER_NORM_EPS
+from ldm.clip_tokenizer import check_tokenizer_files
 from ldm.release import check_device_dtype
+from ldm.weights.convert import check_float
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import report_mismatch
 
-WEIGHT_FILES = (  # the first that exists is read
-    "model.safetensors",
-    "model.safetensors.index.json",
-    "model.bf16.safetensors",
-    "model.fp16.safetensors",
-)
-PICKLES = ("model_state.pdparams", "pytorch_model.bin")
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")
-SHARED_FIELDS = (
-    *("hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads"),
-    *("hidden_act", "attention_dropout"),
-)
-TEXT_FIELDS = (
-    *SHARED_FIELDS,
-    *("vocab_size", "max_position_embeddings", "bos_token_id", "eos_token_id", "pad_token_id"),
-)
-IMAGE_FIELDS = (*SHARED_FIELDS, "num_channels", "image_size", "patch_size")
 # In a folder of the whole CLIP model, what belongs to the other tower:
 NOT_TEXT = ("vision_model.", "visual_projection", "vision_projection", "logit_scale")
 NOT_IMAGE = ("text_model.", "text_projection", "logit_scale")
-
-LEGACY_EOS = 2  # written by old `transformers`; it means "the largest id of the row", that is, the end token
 
 
 def load_text_tower(folder, dtype="float32", tokenizer=None):
@@ -49,7 +34,7 @@ def load_text_tower(folder, dtype="float32", tokenizer=None):
     file raises FileNotFoundError; a damaged or unsuitable one ValueError.
     """
     check_device_dtype(dtype)
-    folder = _existing_folder(folder, "text_encoder/")
+    folder = existing_folder(folder, "text_encoder/")
     fields, whole_clip = _read_config(folder, "text", TEXT_FIELDS)
     config_class, model_class = tower_classes("text")
     config = config_class(**fields)
@@ -64,7 +49,7 @@ def load_text_tower(folder, dtype="float32", tokenizer=None):
 def load_image_tower(folder, dtype="float32"):
     """`config.json` and weights -> CLIPVisionModelWithProjection; otherwise as `load_text_tower`."""
     check_device_dtype(dtype)
-    folder = _existing_folder(folder, "image_encoder/")
+    folder = existing_folder(folder, "image_encoder/")
     fields, whole_clip = _read_config(folder, "vision", IMAGE_FIELDS)
     config_class, model_class = tower_classes("vision")
     config = config_class(**fields)
@@ -75,13 +60,18 @@ def load_tokenizer(folder):
     """The CLIPTokenizer of a folder; its files are checked first, since PaddleNLP's own messages name none."""
     from paddlenlp.transformers import CLIPTokenizer
 
-    folder = _existing_folder(folder, "tokenizer/")
+    folder = existing_folder(folder, "tokenizer/")
     for name in TOKENIZER_FILES:
-        path = _existing_file(folder / name)
-        if path.suffix == ".json":
-            _read_json(path)
-    # An absolute path, so that a folder's name can never be taken for a model to download.
-    tokenizer = CLIPTokenizer.from_pretrained(str(folder.resolve()))
+        existing_file(folder / name)
+    check_tokenizer_files(folder, remedy("tokenizer/"))
+    try:
+        # An absolute path, so that a folder's name can never be taken for a model to download.
+        tokenizer = CLIPTokenizer.from_pretrained(str(folder.resolve()))
+    except (TypeError, ValueError, KeyError, AttributeError) as error:  # PaddleNLP's, for settings of other kinds
+        why = " ".join(str(error).split())
+        raise ValueError(
+            f"{folder}: its tokenizer_config.json or special_tokens_map.json is damaged ({why:.200}): {remedy('tokenizer/')}"
+        ) from error
     tokenizer.name_or_path = str(folder)
     return tokenizer
 
@@ -116,60 +106,23 @@ def empty_model(model_class, config, dtype):
         paddle.nn.initializer.set_global_initializer(None, None)
 
 
-def field_problems(fields):
-    """What of a config's fields no tower can be built from, one sentence each; PaddleNLP would fail obscurely."""
-    counts = {k: v for k, v in fields.items() if k.endswith(("_size", "_dim", "_layers", "_heads", "_embeddings"))}
-    problems = [f"{name} is {value!r}" for name, value in counts.items() if not (isinstance(value, int) and value > 0)]
-    if fields.get("hidden_act", "quick_gelu") not in ("gelu", "quick_gelu"):
-        problems.append(f"hidden_act is {fields['hidden_act']!r}, known are gelu (exact) and quick_gelu")
-    if fields.get("layer_norm_eps", LAYER_NORM_EPS) != LAYER_NORM_EPS:  # PaddleNLP would ignore it
-        problems.append(f"layer_norm_eps is {fields['layer_norm_eps']}, only {LAYER_NORM_EPS} is supported")
-    if not problems and fields.get("hidden_size", 0) % fields.get("num_attention_heads", 1):
-        problems.append(f"hidden_size {fields['hidden_size']} is no multiple of {fields['num_attention_heads']} heads")
-    return problems
-
-
 # ---- folders, config, tokenizer
-
-
-def _remedy(name):
-    return f"download {name} of the Stable Cascade release or point WEIGHTS_PATH at a folder that has it"
-
-
-def _existing_folder(folder, name):
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is not a folder: {_remedy(name)}")
-    return folder
-
-
-def _existing_file(path):
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: {_remedy(f'{path.parent.name}/{path.name}')}")
-    return path
-
-
-def _read_json(path):
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): {_remedy(f'{path.parent.name}/{path.name}')}") from error
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, not an object")
-    return content
 
 
 def _read_config(folder, tower, wanted):
     """Those of the wanted fields that config.json has, and whether the folder is of the whole CLIP model."""
-    path = _existing_file(folder / "config.json")
-    config = _read_json(path)
+    path = existing_file(folder / "config.json")
+    config = read_folder_json(path)
     model_type = config.get("model_type", f"clip_{tower}_model")
     whole_clip = model_type == "clip"
     if whole_clip:
         top = {"projection_dim": config["projection_dim"]} if "projection_dim" in config else {}
-        config = {**(config.get(f"{tower}_config") or {}), **top}
+        own = config.get(f"{tower}_config") or {}
+        if not isinstance(own, dict):
+            raise ValueError(f"{path}: {tower}_config is {own!r:.100}, not an object: {remedy(path.parent.name)}")
+        config = {**own, **top}
     elif model_type != f"clip_{tower}_model":
-        raise ValueError(f"{path} describes a {model_type!r}, not a clip_{tower}_model: is this the right folder?")
+        raise ValueError(f"{path} describes a {model_type!r:.60}, not a clip_{tower}_model: is this the right folder?")
     fields = {name: config[name] for name in wanted if name in config}
     problems = field_problems({**fields, "layer_norm_eps": config.get("layer_norm_eps", LAYER_NORM_EPS)})
     if problems:
@@ -198,14 +151,10 @@ def _check_tokenizer_fits(tokenizer, config, folder):
 def _load_tower(model_class, config, folder, dtype, other_tower):
     """Build the network and fill every parameter from the folder; the names in the file tell the layout."""
     with ExitStack() as stack:
-        files = [stack.enter_context(TensorFile(path)) for path in _weight_files(folder)]
-        holders = {
-            name: file
-            for file in files
-            for name in file.keys()
-            # `position_ids` is a constant that old versions of `transformers` saved.
-            if not name.endswith(".position_ids") and not name.startswith(other_tower)
-        }
+        files = [stack.enter_context(TensorFile(path)) for path in weight_files(folder)]
+        holders = _holders(files, other_tower)
+        stored = sum(prod(file.shapes[name]) for name, file in holders.items())
+        check_size(config, stored, str(folder / "config.json"), remedy(folder.name))
         model = empty_model(model_class, config, dtype)
         parameters = model.state_dict()
 
@@ -218,10 +167,28 @@ def _load_tower(model_class, config, folder, dtype, other_tower):
             array = holders[name].read_numpy(name)
             array = np.ascontiguousarray(array.T if transposed else array)
             parameters[target].set_value(paddle.to_tensor(array).astype(parameters[target].dtype))
+        for file in files:
+            file.check_unchanged()
     for parameter in model.parameters():
         parameter.stop_gradient = True
     model.eval()
     return model
+
+
+def _holders(files, other_tower) -> dict:
+    """{name: the file that has it} of a tower's tensors; ValueError for one that two files have."""
+    holders = {}
+    for file in files:
+        # `position_ids` is a constant that old versions of `transformers` saved
+        names = [n for n in file.keys() if not n.endswith(".position_ids") and not n.startswith(other_tower)]
+        twice = next((name for name in names if name in holders), None)
+        if twice is not None:
+            raise ValueError(
+                f"{file.path} and {holders[twice].path} both have {twice}: {remedy(file.path.parent.name)}"
+            )
+        check_float(file, names)
+        holders |= dict.fromkeys(names, file)
+    return holders
 
 
 def _check_tensors(folder, holders, key_map, parameters):
@@ -234,26 +201,3 @@ def _check_tensors(folder, holders, key_map, parameters):
         if name in holders and holders[name].shapes[name] != expected:
             misshapen.append(f"{name} {holders[name].shapes[name]}, expected {expected}")
     report_mismatch(str(folder), missing, unexpected, misshapen)
-
-
-def _weight_files(folder):
-    """The one file of a folder's weights, or its shards."""
-    name = next((name for name in WEIGHT_FILES if (folder / name).is_file()), None)
-    if name is None:
-        pickles = [pickle for pickle in PICKLES if (folder / pickle).is_file()]
-        converted = (
-            f", only {' and '.join(pickles)}, which could run code when read: load it with the library that wrote it "
-            "and save_pretrained(folder, safe_serialization=True), or"
-            if pickles
-            else ":"
-        )
-        raise FileNotFoundError(
-            f"{folder} has no {WEIGHT_FILES[0]}{converted} {_remedy(f'{folder.name}/{WEIGHT_FILES[0]}')}"
-        )
-    path = folder / name
-    if path.suffix != ".json":
-        return [path]
-    parts = _read_json(path).get("weight_map")
-    if not isinstance(parts, dict):
-        raise ValueError(f"{path} has no weight_map: {_remedy(f'{folder.name}/{name}')}")
-    return [_existing_file(folder / part) for part in sorted(set(parts.values()))]

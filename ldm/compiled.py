@@ -55,7 +55,7 @@ class CompiledUNet:
                 "Something is attached to the network that is to be compiled: merge a LoRA into the weights before, and "
                 "load a network anew whose weights were given up."
             )
-        self.network, self.cache = network, ProgramCache(folder, (PROGRAM, WEIGHTS))
+        self.network, self.cache = network, ProgramCache(folder, (PROGRAM, WEIGHTS), say)
         self.keep_weights, self.say, self.complete = keep_weights, say, True
         self.weights = content_hash(network.state_dict())
         self.shapes, self.predictor = None, None  # of the program that is loaded

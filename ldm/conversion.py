@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from ldm.release import build_unfilled, network_config
+from ldm.release import CONFIG, build_unfilled, network_config
 from ldm.weights.convert import convert_file
 from ldm.weights.detect import detect_network
 from ldm.weights.files import TensorFile
@@ -19,7 +19,7 @@ def convert_one(source, target, kinds, dtype=None, to_release=False, progress=it
         kind = detect_network(file)
     if kind not in kinds:
         raise ValueError(f"{source} holds {kind}; this script converts {', '.join(kinds)}.")
-    network = build_unfilled(kind, network_config(source, kind))
+    network = build_unfilled(kind, network_config(source, kind), f"{source}: {CONFIG}")
     convert_file(source, target, network, kind, dtype, to_release, progress)
     return kind
 

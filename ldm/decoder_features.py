@@ -17,6 +17,7 @@ class DecoderFeatures:
     """
 
     networks = ("effnet", "stage_a")
+    names = ("decoder_latents", "latents", "pooled")
 
     def __init__(self, scale: float = 0.75, resample: str = "nearest"):
         self.scale, self.resample = scale, resample

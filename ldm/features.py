@@ -3,7 +3,7 @@
 Which encoders run, and how, a stage says: `PRIOR` here for Stage C, `DecoderFeatures` (ldm/decoder_features.py) for Stage B.
 """
 
-import hashlib
+import sys
 from typing import ClassVar
 
 import numpy as np
@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from ldm.conditions import encode_images
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache, Source
+from ldm.data.image_hashes import FILE, KeptHashes, hash_images
 from ldm.data.visit import Visit
 from ldm.frozen import Frozen
 from ldm.hashing import files_of, sha256_of
@@ -25,9 +26,10 @@ DTYPES = ("float32", "float16")  # what is exact, what is half the size
 
 class PriorFeatures:
     """What Stage C is trained on. `networks`: of the release, whose files the features depend on, besides the CLIP towers;
-    `recipe`: what else they depend on."""
+    `recipe`: what else they depend on; `names`: of a row's arrays."""
 
     networks = ("effnet",)
+    names = ("latents", "text_embeds", "pooled", "image_embeds")
     recipe: ClassVar[dict] = {}
 
     def prepare(self, frozen: Frozen, dataset: ImageTextDataset):
@@ -92,14 +94,26 @@ def recipe_of_dataset(frozen: Frozen, dataset: ImageTextDataset, max_length=None
     return features_recipe(frozen, dataset.resolution, max_length, dataset.crop, dataset.buckets, stage)
 
 
-def find_sources(dataset: ImageTextDataset, cache: FeatureCache, progress=iter) -> list[Source]:
-    """The cache's key of every item. Images that have not changed since they were cached are not read."""
-    sources, images = [], dataset.source
-    for index in progress(range(len(images))):
-        name, stamp = images.name(index), images.stamp(index)
-        image = cache.image_hash(name, *stamp) or hashlib.sha256(images.read(index)).hexdigest()
-        key = hashlib.sha256(f"{image} {images.caption(index)}".encode()).hexdigest()
-        sources.append(Source(key, name, image, *stamp))
+def find_sources(
+    dataset: ImageTextDataset, cache: FeatureCache, description: str, trust_mtime: bool = False, keep: bool = False
+) -> list[Source]:
+    """The cache's key of every item, by the content of its image and caption.
+
+    trust_mtime: files that have not changed since scripts/cache_features.py hashed them are not read. keep: keep the
+    hashes for that. 100,000 images of 35 kB took SECONDS_HASHED s to hash, SECONDS_TRUSTED s to trust (benchmarks/README.md).
+    """
+    path = cache.root / FILE
+    kept = KeptHashes(path if trust_mtime else None)
+    sources, keys, hashed = hash_images(dataset.source, kept, description)
+    if trust_mtime and hashed:
+        print(
+            f"--trust_mtime: {hashed} of {len(sources)} images are not as scripts/cache_features.py saw them: hashed."
+        )
+    if keep and hashed:
+        try:
+            kept.keep(path, keys, [source.image for source in sources])
+        except OSError as error:
+            print(f"Hashes are not kept, --trust_mtime will not help ({error}).", file=sys.stderr)
     return sources
 
 
@@ -136,16 +150,23 @@ def falls_to(rank: int, ranks: int, key: str) -> bool:
 
 
 def fill_cache(
-    frozen: Frozen, dataset: ImageTextDataset, cache: FeatureCache, max_length=None, stage=PRIOR, rank=0, ranks=1
+    frozen: Frozen,
+    dataset: ImageTextDataset,
+    cache: FeatureCache,
+    max_length=None,
+    stage=PRIOR,
+    rank=0,
+    ranks=1,
+    trust_mtime: bool = False,
 ) -> int:
     """Encode what the cache lacks; how many items that was. Stopped, it goes on with the first missing file.
 
-    rank, ranks: this process and how many fill the same cache at the same time, each its own rows.
+    rank, ranks: this process and how many fill the same cache at the same time, each its own rows. trust_mtime: as
+    `find_sources`.
     """
     check_cacheable(dataset)
     stage.prepare(frozen, dataset)
-    dtype = cache.recipe["dtype"]
-    sources = find_sources(dataset, cache, lambda indices: tqdm(indices, desc="Hashing", leave=False))
+    sources = find_sources(dataset, cache, "Hashing", trust_mtime, keep=rank == 0)
     wanted = {source.key: index for index, source in enumerate(sources) if falls_to(rank, ranks, source.key)}
     missing = [index for key, index in wanted.items() if key not in cache]
     cache.begin(empty_caption(frozen, max_length))
@@ -156,6 +177,6 @@ def fill_cache(
                 indices = rows[first : first + BATCH]
                 parts.append(stage.encode(frozen, [dataset[index] for index in indices], max_length))
                 bar.update(len(indices))
-            arrays = {name: np.concatenate([part[name] for part in parts]).astype(dtype) for name in parts[0]}
+            arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             cache.add([sources[index] for index in rows], arrays)
     return len(missing)

@@ -4,7 +4,9 @@ from functools import cached_property
 
 import paddle
 
+from ldm.blame import blame_network
 from ldm.clip import ImageEncoder, TextEncoder
+from ldm.clip_files import weight_files
 from ldm.demo import weights_folder
 from ldm.release import Release, check_device_dtype
 
@@ -35,6 +37,16 @@ class Frozen:
         """Free whatever has been loaded; what is needed again is read again."""
         for name in ("text", "image", "effnet", "stage_a", "previewer"):
             self.__dict__.pop(name, None)
+
+    def files(self, kind: str) -> list:
+        """The files that a network's weights are read from: "text", "image", "effnet", "stage_a" or "previewer"."""
+        folder = {"text": self._text, "image": self._image}.get(kind)
+        return [self.release.file(kind)] if folder is None else weight_files(folder)
+
+    def blame(self, kind: str, loras=()) -> str:
+        """Why what a network has made is not finite, and what to do; loras: files that were merged into it."""
+        network = self.__dict__.get(kind)
+        return blame_network(getattr(network, "model", network), self.files(kind), loras)
 
     @cached_property
     def text(self) -> TextEncoder:

@@ -4,14 +4,15 @@ import numpy as np
 import paddle
 from tqdm.auto import tqdm
 
+from ldm.blame import check_finite
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.sampling import SamplingSettings, sample
+from ldm.limits import MOST_IMAGES, check_count
 
 
 def caption_batch(captions, batch_size: int) -> list[str]:
     """One caption repeated, or a list of `batch_size` of them, as a list."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}.")
+    check_count("batch_size", batch_size, MOST_IMAGES)
     if isinstance(captions, str):
         return [captions] * batch_size
     captions = list(captions)
@@ -20,28 +21,37 @@ def caption_batch(captions, batch_size: int) -> list[str]:
     return captions
 
 
+def check_batch(captions, seeds, *others):
+    """ValueError unless there are as many seeds as captions, and rows of whatever else makes an image."""
+    counts = [len(captions), len(seeds), *(other.shape[0] for other in others)]
+    if len(set(counts)) > 1:
+        names = ["captions", "seeds", *(["latents"] if others else [])]
+        given = ", ".join(f"{count} {name}" for count, name in zip(counts, names))
+        raise ValueError(f"{given}: every image has one of each.")
+
+
 @paddle.no_grad()
-def run_sampling(network, conditions, unconditional, shape, seeds, purpose, settings: SamplingSettings, progress=True):
+def run_sampling(
+    network, conditions, unconditional, shape, seeds, purpose, settings: SamplingSettings, progress=True, blame=str
+):
     """Run the loop to its end: the last predicted clean latents (B, *shape), float32.
 
-    `purpose` names the stage on the progress bar, in errors and as the stream of random numbers.
+    `purpose` names the stage on the progress bar, in errors and as the stream of random numbers. FloatingPointError at
+    the first step whose latent is not finite, with what `blame()` says of the cause.
     """
     steps = sample(network, conditions, unconditional, shape, NoiseStream(seeds, purpose), settings)
     for step in tqdm(steps, total=settings.num_steps, desc=purpose, disable=not progress, leave=False):
-        check_finite(step.x0, f"{purpose}, step {step.index + 1} of {settings.num_steps}", network.dtype)
+        check_finite(step.x0, f"{purpose}, step {step.index + 1} of {settings.num_steps}: the latent", blame)
     return step.x0
 
 
-def check_finite(latent, where: str, dtype):
-    """FloatingPointError where a latent has NaN or infinity: an image made from it would silently be black."""
-    if not bool(paddle.isfinite(latent).all()):
-        raise FloatingPointError(
-            f"{where}: the latent is not finite, computed in {str(dtype).rsplit('.', 1)[-1]}. "
-            "Use --dtype bfloat16 or float32; if it is float32 already, the weights are damaged."
-        )
+def to_uint8(images, what: str = "A decoded image", blame=str) -> np.ndarray:
+    """Images (B, 3, H, W), nominally in [0, 1] -> uint8 (B, H, W, 3).
 
-
-def to_uint8(images) -> np.ndarray:
-    """Images (B, 3, H, W), nominally in [0, 1] -> uint8 (B, H, W, 3)."""
-    pixels = (images.astype("float32").clip(0, 1) * 255).round().astype("uint8")
+    FloatingPointError for NaN and infinity, which would come out as black and white; it begins with `what` and ends
+    with what `blame()` says of the cause. An image of one colour, black too, is an image.
+    """
+    images = images.astype("float32")
+    check_finite(images, what, blame)
+    pixels = (images.clip(0, 1) * 255).round().astype("uint8")
     return pixels.transpose([0, 2, 3, 1]).numpy()

@@ -8,12 +8,17 @@ CHUNK = 1 << 22  # bytes read at once
 
 def sha256_of(path, advance=None) -> str:
     """sha256 of a file, read in pieces; `advance(bytes)` is told of each, for a progress bar."""
-    digest = hashlib.sha256()
     with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-            if advance is not None:
-                advance(len(chunk))
+        return sha256_of_open(file, advance)
+
+
+def sha256_of_open(file, advance=None) -> str:
+    """The same of an open binary file, from where it is to its end."""
+    digest = hashlib.sha256()
+    while chunk := file.read(CHUNK):
+        digest.update(chunk)
+        if advance is not None:
+            advance(len(chunk))
     return digest.hexdigest()
 
 

@@ -4,10 +4,12 @@ import json
 import tempfile
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from ldm.atomic import atomic_path
+from ldm.json_files import parse_json
 
 SETTINGS_KEY = "stable_cascade"
 
@@ -27,7 +29,12 @@ def check_writable(folder) -> Path:
 
 
 def save_png(path, pixels, settings: dict):
-    """Write uint8 pixels (H, W, 3) to `path` with `settings` as JSON in the PNG's text."""
+    """Write uint8 pixels (H, W, 3) to `path` with `settings` as JSON in the PNG's text.
+
+    ValueError for pixels of another type: only `ldm.generation.to_uint8` and drawings make bytes, and it refuses NaN.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
+        raise ValueError(f"{path}: pixels must be uint8 (H, W, 3), not {pixels.dtype} {pixels.shape}.")
     info = PngInfo()
     info.add_itxt(SETTINGS_KEY, json.dumps(settings, ensure_ascii=False))
     with atomic_path(path) as temporary, open(temporary, "wb") as out:
@@ -40,7 +47,7 @@ def read_settings(path) -> dict:
         text = getattr(image, "text", {}).get(SETTINGS_KEY)
     if text is None:
         raise ValueError(f"{path} holds no settings of this program.")
-    return json.loads(text)
+    return parse_json(text, f"{path}: its settings")
 
 
 def contact_sheet(images, columns=None, gap: int = 4) -> Image.Image:

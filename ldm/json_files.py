@@ -22,7 +22,7 @@ def read_json(path, kind=dict, remedy: str = "download or write it again", large
 def parse_json(text: str, where: str, kind=dict, remedy: str = "download or write it again"):
     """The same for a text; `where` says in errors what it is."""
     try:
-        value = json.loads(text)
+        value = json.loads(text, object_pairs_hook=unique_keys)
     except RecursionError:
         raise ValueError(f"{where} is nested too deeply to be read: {remedy}.") from None
     except ValueError as error:  # also of numbers with thousands of digits
@@ -32,3 +32,11 @@ def parse_json(text: str, where: str, kind=dict, remedy: str = "download or writ
             f"{where} holds a {type(value).__name__} where {NAMES.get(kind, kind.__name__)} belongs: {remedy}."
         )
     return value
+
+
+def unique_keys(pairs) -> dict:
+    """An object's (key, value) pairs as a dictionary; which of two values under one key counts is not for us to guess."""
+    content, seen = dict(pairs), set()
+    if len(content) < len(pairs):
+        raise ValueError(f"the key {next(key for key, _ in pairs if key in seen or seen.add(key))!r:.100} occurs twice")
+    return content

@@ -61,7 +61,7 @@ def _place(sheet, draw, picture, corner, size, font):
     if picture is None:
         right, bottom = (start + side for start, side in zip(corner, size))
         draw.rectangle((*corner, right - 1, bottom - 1), fill=MISSING)
-        draw.text((corner[0] + GAP, corner[1] + GAP), "not finite", INK, font)
+        draw.text((corner[0] + GAP, corner[1] + GAP), "no picture", INK, font)
         return
     sheet.paste(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST), corner)
 

@@ -14,6 +14,8 @@ from paddle import nn
 from paddle.nn import functional as F
 
 NEW = re.compile(r"(\[[^\[\]\s]+\]):(.+)")
+LONGEST = 500  # characters of an expression
+NESTED = re.compile(r"[+*}]\??[^(]*\)[+*{]")  # a repetition that ends a group which is repeated
 BARE_NAME = re.compile(r"\[[^\[\]\s]+\]:?")
 
 
@@ -45,9 +47,14 @@ def parse_spec(text: str) -> TokenSpec:
     name, expression = new.groups() if new else (None, text)
     if name is not None and name != name.lower():
         raise ValueError(f"{name}: captions are read in lower case, so give a lower-case name.")
+    if len(expression) > LONGEST or NESTED.search(expression):
+        raise ValueError(
+            f"{text!r:.200}: the expression has more than {LONGEST} characters, or repeats what repeats, as in (a+)+, which "
+            "can take for ever: write it without."
+        )
     try:
         return TokenSpec(name, re.compile(expression))
-    except re.error as error:
+    except (re.error, OverflowError, RecursionError) as error:
         raise ValueError(f"{text}: {expression!r} is not a regular expression ({error}).") from error
 
 

@@ -3,23 +3,31 @@
 import json
 from pathlib import Path
 
+from ldm.lora_base import check_base, without_base
 from ldm.lora_files import LoraFile, change_weights, read_lora, write_lora
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.release import build_unfilled, network_config
+from ldm.release import CONFIG, build_unfilled, network_config
 from ldm.weights.convert import convert_file, is_paddle_layout
 from ldm.weights.detect import stored_config
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import WeightsMismatch
 
 
-def convert_lora(source, target, layout: str, prior=None, filters=None, specs=None, dtype: str = "float32") -> LoraFile:
+def convert_lora(
+    source, target, layout: str, prior=None, filters=None, specs=None, dtype: str = "float32", any_prior: bool = False
+) -> LoraFile:
     """Write `source`, in either layout, to `target` in `layout`.
 
     prior: a file of the prior it belongs to; default: what the LoRA's metadata says, else the released size that fits.
-    filters, specs: as in `read_lora`; they are noted in the new file.
+    filters, specs: as in `read_lora`; they are noted in the new file. any_prior: the new file no longer says which prior
+    it was trained on, and is taken for any of its size. ValueError if `prior` is another one.
     """
     _check_target(source, target)
     network, lora = read_for(source, prior, filters, specs)
+    if any_prior:
+        lora = without_base(lora)
+    elif prior is not None:
+        check_base(lora, source, prior, network)
     write_lora(target, lora, network, layout, filters, dtype)
     return lora
 
@@ -28,6 +36,7 @@ def merge_lora(source, prior, target, scale: float = 1.0, dtype=None, filters=No
     """Write the prior file `prior`, in its own layout, with the LoRA times `scale` merged. dtype None: the prior's."""
     _check_target(source, target)
     network, lora = read_for(source, prior, filters)
+    check_base(lora, source, prior, network)
     with TensorFile(prior) as file:
         to_release = not is_paddle_layout(file)
     change = change_weights(lora.updates, scale)
@@ -38,11 +47,11 @@ def merge_lora(source, prior, target, scale: float = 1.0, dtype=None, filters=No
 def read_for(source, prior=None, filters=None, specs=None) -> tuple:
     """The prior a LoRA file belongs to, without weights, and the LoRA."""
     with TensorFile(source) as file:
-        config = stored_config(file)
+        config, where = stored_config(file), f"{source}: {CONFIG}"
     if prior is not None:
-        config = network_config(prior, "stage_c")
+        config, where = network_config(prior, "stage_c"), f"{prior}: {CONFIG}"
     if config is not None:
-        network = build_unfilled("stage_c", config)
+        network = build_unfilled("stage_c", config, where)
         return network, read_lora(source, network, filters, specs)
     problems = []
     for version in VARIANTS["stage_c"][1]:

@@ -1,17 +1,21 @@
 """LoRA files of the prior, with learned tokens where there are some: reading either layout, writing either."""
 
 import json
+import math
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Optional
 
 import numpy as np
 import paddle
 
+from ldm.json_files import parse_json
+from ldm.learned_tokens import parse_spec
 from ldm.lora_layouts import (
     NAMED,
     POSITIONAL,
     LowRankUpdate,
+    check_named,
+    check_positional,
     detect_layout,
     from_named,
     from_positional,
@@ -19,11 +23,15 @@ from ldm.lora_layouts import (
     to_positional,
 )
 from ldm.networks.lora import DEFAULT_FILTERS, add_to_weight, find_targets, linear_targets
-from ldm.weights.convert import check_dtype
+from ldm.weights.convert import check_dtype, check_float
+from ldm.weights.detect import note
 from ldm.weights.files import TensorFile, write_tensors
+from ldm.weights.finite import all_finite
 from ldm.weights.plan import report_mismatch
 
+TOKENS_PREFIX = "embeddings."
 EMBEDDINGS, INDICES = "embeddings.embeddings", "embeddings.indices"
+MOST_TOKENS, WIDEST_TOKEN, LARGEST_TOKEN = 1 << 17, 1 << 13, 1 << 20  # CLIP's text towers: 49408 tokens of width 1280
 FILTERS_KEY, TOKENS_KEY, LAYOUT_KEY = "filters", "tokens", "lora_layout"  # in the metadata
 
 
@@ -57,20 +65,41 @@ def read_lora(path, network, filters=None, specs=None) -> LoraFile:
     with TensorFile(path) as file:
         notes = dict(file.metadata)
         layout = detect_layout(file.keys(), path)
-        tensors = {key: file.read_numpy(key) for key in file.keys()}
-    if not tensors:
-        raise ValueError(f"{path} is empty: it holds neither a LoRA nor learned tokens.")
-    tokens = _take_tokens(tensors, specs or _listed(notes, TOKENS_KEY, path) or (), path)
-    if specs and tokens is None:
-        raise ValueError(f"{path} holds no learned tokens: it cannot be said what {' '.join(specs)} is.")
-    tensors = {key: tensor.astype(np.float32) for key, tensor in tensors.items()}
+        if not file.keys():
+            raise ValueError(f"{path} is empty: it holds neither a LoRA nor learned tokens.")
+        stored = _listed(file, FILTERS_KEY)
+        if layout == POSITIONAL:
+            filters = filters or (DEFAULT_FILTERS if stored is None else stored)
+            notes[FILTERS_KEY] = json.dumps(list(filters))
+        specs = specs or _checked_specs(file)
+        shapes = {key: shape for key, shape in file.shapes.items() if not key.startswith(TOKENS_PREFIX)}
+        targets = _targets(network, layout, filters, shapes, path)
+        (check_positional if layout == POSITIONAL else check_named)(shapes, targets, path)
+        tokens = read_tokens(file, specs)
+        if specs and tokens is None:
+            raise ValueError(f"{path} holds no learned tokens: it cannot be said what {' '.join(specs)} is.")
+        check_float(file, [key for key in shapes if not key.endswith(".alpha")])
+        tensors = {key: _finite(file, key) for key in shapes}
+    from_layout = from_positional if layout == POSITIONAL else from_named
+    return LoraFile(from_layout(tensors, targets, path), tokens, notes)
+
+
+def _targets(network, layout: str, filters, shapes, path) -> list:
+    """The layers that a file may move. ValueError, which names it, for filters of its own that match none."""
     if layout == NAMED:
-        return LoraFile(from_named(tensors, linear_targets(network), path), tokens, notes)
-    stored = _listed(notes, FILTERS_KEY, path)
-    filters = filters or (DEFAULT_FILTERS if stored is None else stored)
-    targets = find_targets(network, filters) if tensors else []
-    notes[FILTERS_KEY] = json.dumps(list(filters))
-    return LoraFile(from_positional(tensors, targets, path), tokens, notes)
+        return linear_targets(network)
+    try:
+        return find_targets(network, filters) if shapes else []
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _finite(file: TensorFile, key: str) -> np.ndarray:
+    """One tensor as float32. ValueError if it is not finite."""
+    values = file.read_numpy(key).astype(np.float32)
+    if not all_finite(values):
+        raise ValueError(f"{file.path}: {key} holds NaN or infinity: take a LoRA from before its training failed.")
+    return values
 
 
 def write_lora(path, lora: LoraFile, network, layout: str = POSITIONAL, filters=None, dtype: str = "float32"):
@@ -79,7 +108,7 @@ def write_lora(path, lora: LoraFile, network, layout: str = POSITIONAL, filters=
     filters: the layers that positions count; default: what the notes say, else `.attn`.
     """
     check_dtype(dtype)
-    filters = filters or _listed(lora.notes, FILTERS_KEY, "the LoRA") or DEFAULT_FILTERS
+    filters = filters or json.loads(lora.notes.get(FILTERS_KEY, "null")) or DEFAULT_FILTERS
     if layout == POSITIONAL:
         tensors = to_positional(lora.updates, find_targets(network, filters) if lora.updates else [])
     else:
@@ -92,14 +121,19 @@ def write_lora(path, lora: LoraFile, network, layout: str = POSITIONAL, filters=
 
 
 def merge_into(network, updates: dict, scale: float = 1.0):
-    """Add a LoRA's updates, times `scale`, to the weights of a prior."""
+    """Add a LoRA's updates, times `scale`, to the weights of a prior. ValueError where the result is not finite."""
+    _check_scale(scale)
     state = network.state_dict()
     for key, update in updates.items():
         add_to_weight(state[key], paddle.to_tensor(update.delta) * scale)
+        if not bool(paddle.isfinite(state[key]).all()):
+            dtype = str(state[key].dtype).rsplit(".", 1)[-1]
+            raise ValueError(f"The LoRA makes {key} larger than {dtype} can hold: use a smaller scale than {scale:g}.")
 
 
 def change_weights(updates: dict, scale: float = 1.0):
     """The function `change` of `ldm.weights.convert.convert_file` that merges a LoRA's updates, in float32."""
+    _check_scale(scale)
 
     def change(key, tensor):
         if key not in updates:
@@ -107,6 +141,11 @@ def change_weights(updates: dict, scale: float = 1.0):
         return tensor.astype("float32") + paddle.to_tensor(updates[key].delta, place=paddle.CPUPlace()) * scale
 
     return change
+
+
+def _check_scale(scale: float):
+    if not math.isfinite(scale):
+        raise ValueError(f"A LoRA is merged times a finite number, got {scale}: 1 is the strength it was trained with.")
 
 
 def _notes(lora: LoraFile, layout: str, filters) -> dict:
@@ -122,31 +161,49 @@ def _notes(lora: LoraFile, layout: str, filters) -> dict:
     return notes
 
 
-def _take_tokens(tensors: dict, specs, path) -> Optional[TokenUpdate]:
-    """The learned tokens, taken out of the tensors."""
-    found = {key: tensors.pop(key) for key in list(tensors) if key.startswith("embeddings.")}
-    if not found:
+def read_tokens(file: TensorFile, specs) -> Optional[TokenUpdate]:
+    """The learned tokens of a file, or None. ValueError for shapes, types or indices that cannot be."""
+    shapes = {key: shape for key, shape in file.shapes.items() if key.startswith(TOKENS_PREFIX)}
+    if not shapes:
         return None
-    count = found[INDICES].shape if INDICES in found else (0,)
-    expected = {EMBEDDINGS: (*count, found[EMBEDDINGS].shape[-1] if EMBEDDINGS in found else 0), INDICES: count}
-    shapes = {key: tuple(tensor.shape) for key, tensor in found.items()}
+    count, width = (*shapes.get(INDICES, ()), 0)[0], (*shapes.get(EMBEDDINGS, ()), 0, 0)[1]
+    count, width = min(count, MOST_TOKENS), min(width, WIDEST_TOKEN)
+    expected = {EMBEDDINGS: (count, width), INDICES: (count,)}
     misshapen = [f"{k} {shapes[k]}, expected {s}" for k, s in expected.items() if k in shapes and shapes[k] != s]
     report_mismatch(
-        str(path), [k for k in expected if k not in shapes], [k for k in shapes if k not in expected], misshapen
+        str(file.path), [k for k in expected if k not in shapes], [k for k in shapes if k not in expected], misshapen
     )
-    return TokenUpdate(found[INDICES].astype(np.int64), found[EMBEDDINGS].astype(np.float32), tuple(specs))
+    check_float(file, [EMBEDDINGS])
+    if file.dtypes[INDICES] not in ("I64", "I32"):
+        raise ValueError(f"{file.path}: {INDICES} are {file.dtypes[INDICES]}, not integers: write the file again.")
+    indices = file.read_numpy(INDICES).astype(np.int64)
+    if count and (indices.min() < 0 or indices.max() >= LARGEST_TOKEN or len(np.unique(indices)) < count):
+        raise ValueError(
+            f"{file.path}: {INDICES} span {indices.min()} to {indices.max()}, {len(np.unique(indices))} of {count} "
+            f"different; tokens are each named once, from 0 to {LARGEST_TOKEN - 1}."
+        )
+    return TokenUpdate(indices, _finite(file, EMBEDDINGS), tuple(specs))
 
 
-def _listed(notes: dict, name: str, path):
-    """A list in the metadata, or None."""
-    if name not in notes:
+def _checked_specs(file: TensorFile) -> tuple:
+    """What the file's own notes say of its tokens."""
+    specs = _listed(file, TOKENS_KEY) or ()
+    for spec in specs:
+        try:
+            parse_spec(spec)
+        except ValueError as error:
+            raise ValueError(f"{file.path}: the metadata's {TOKENS_KEY!r}: {error}") from error
+    return specs
+
+
+def _listed(file: TensorFile, name: str):
+    """A list of texts in the metadata, or None."""
+    if name not in file.metadata:
         return None
-    try:
-        value = json.loads(notes[name])
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{Path(path)}: the metadata's {name!r} is not JSON ({error}).") from error
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise ValueError(f"{path}: the metadata's {name!r} must be a list of texts, got {value!r}.")
+    where = f"{file.path}: the metadata's {name!r}"
+    value = parse_json(note(file, name), where, list, "write the file again")
+    if not all(isinstance(item, str) and item.isprintable() for item in value):
+        raise ValueError(f"{where} must be a list of texts, got {value!r:.200}.")
     return tuple(value)
 
 

@@ -19,6 +19,7 @@ POSITIONAL, NAMED = "positional", "named"
 WRITTEN_PREFIX, PREFIXES = "lora_prior_unet_", ("lora_prior_unet_", "lora_unet_")
 LEAVES = {".lora_down.weight": "down", ".lora_up.weight": "up", ".alpha": "alpha"}
 PARTS = ("to_q", "to_k", "to_v")
+LARGEST_RANK = 1024  # or the layer's larger side: behind that a LoRA is larger than what it moves
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,22 @@ def detect_layout(keys, origin) -> str:
 # ---- positional
 
 
-def from_positional(tensors: dict, targets: list[Target], origin, alpha: float = 1.0) -> dict:
-    """`targets`: what `find_targets` says for the file's filters. WeightsMismatch names every key that is wrong."""
+def check_positional(shapes: dict, targets: list[Target], origin):
+    """WeightsMismatch names every key of {key: shape} that is missing, unexpected or misshapen."""
     expected = {}
     for index, target in enumerate(targets):
         down, up = (f"weights.{index}.lora_{name}" for name in ("down", "up"))
-        rank = tensors[down].shape[0] if down in tensors and tensors[down].ndim == 2 else 0
+        rank = _rank(
+            target, next((shapes[k][axis] for k, axis in ((down, 0), (up, 1)) if len(shapes.get(k, ())) > 1), 1)
+        )
         c_in, c_out = target.weight.shape
         expected |= {down: (rank, c_in), up: (c_out, rank)}
-    _check(tensors, expected, origin)
+    _compare(shapes, expected, origin)
+
+
+def from_positional(tensors: dict, targets: list[Target], origin, alpha: float = 1.0) -> dict:
+    """`targets`: what `find_targets` says for the file's filters. Errors as of `check_positional`."""
+    check_positional({key: tuple(tensor.shape) for key, tensor in tensors.items()}, targets, origin)
     return {
         target.key: LowRankUpdate(tensors[f"weights.{index}.lora_down"], tensors[f"weights.{index}.lora_up"], alpha)
         for index, target in enumerate(targets)
@@ -97,34 +105,34 @@ def to_positional(updates: dict, targets: list[Target]) -> dict:
 # ---- named
 
 
-def from_named(tensors: dict, targets: list[Target], origin) -> dict:
-    """`targets`: what the file may move, all Linears of the network. A missing alpha means r, scale 1."""
-    layers = {}  # a layer's name in such files -> (target, part of a fused projection or None)
-    for target in targets:
-        layers |= {stem: (target, part) for stem, part in _stems(target)}
-    found, unexpected = {}, []
-    for key, tensor in tensors.items():
-        stem, leaf = _split(key)
-        if stem not in layers or leaf is None:
-            unexpected.append(key)
-            continue
-        target, part = layers[stem]
-        pair = found.setdefault(target.key, {}).setdefault(part, {})
-        if leaf in pair:  # the same layer under two of its names
-            unexpected.append(key)
-            continue
-        pair[leaf] = (key, tensor)
+def check_named(shapes: dict, targets: list[Target], origin) -> dict:
+    """{key of the weight: {part of a fused projection or None: {down, up or alpha: key}}} of a file's {key: shape}.
 
-    shapes, expected, updates = {key: tuple(t.shape) for key, t in tensors.items()}, {}, {}
+    `targets`: what the file may move, all Linears of the network. WeightsMismatch names every key that is wrong.
+    """
+    layers = {stem: (target, part) for target in targets for stem, part in _stems(target)}
+    found, expected = {}, {}
+    for key in shapes:
+        stem, leaf = _split(key)
+        if stem in layers and leaf is not None:
+            target, part = layers[stem]
+            found.setdefault(target.key, {}).setdefault(part, {}).setdefault(leaf, key)  # a second name is unexpected
     for target in targets:
         for part, pair in found.get(target.key, {}).items():
             expected |= _expected_shapes(target, part, pair, shapes)
-    missing = [key for key in expected if key not in tensors]
-    misshapen = [f"{k} {shapes[k]}, expected {s}" for k, s in expected.items() if k in shapes and shapes[k] != s]
-    report_mismatch(str(origin), missing, unexpected, misshapen)
+    _compare(shapes, expected, origin)
+    return found
+
+
+def from_named(tensors: dict, targets: list[Target], origin) -> dict:
+    """`targets` and errors as of `check_named`. A missing alpha means r, scale 1."""
+    found, updates = check_named({key: tuple(t.shape) for key, t in tensors.items()}, targets, origin), {}
     for target in targets:
         if target.key in found:
-            parts = {part: _update(pair) for part, pair in found[target.key].items()}
+            parts = {
+                part: _update({leaf: tensors[key] for leaf, key in pair.items()})
+                for part, pair in found[target.key].items()
+            }
             updates[target.key] = _fused(parts, target.weight.shape[1]) if target.fused else parts[None]
     return updates
 
@@ -171,20 +179,26 @@ def _trailing(key: str) -> tuple:
 
 def _expected_shapes(target: Target, part, pair: dict, shapes: dict) -> dict:
     """{key: shape} of one down, up and alpha, the rank as in whichever is there."""
-    some_key = next(iter(pair.values()))[0]
+    some_key = next(iter(pair.values()))
     stem = some_key[: -len(next(suffix for suffix in LEAVES if some_key.endswith(suffix)))]
     down, up, alpha = (stem + suffix for suffix in LEAVES)
     c_in, c_out = target.weight.shape
     c_out = c_out // len(PARTS) if part is not None else c_out
     trailing = _trailing(target.key)
-    rank = next((shapes[key][axis] for key, axis in ((down, 0), (up, 1)) if len(shapes.get(key, ())) > 1), 0)
+    rank = next((shapes[key][axis] for key, axis in ((down, 0), (up, 1)) if len(shapes.get(key, ())) > 1), 1)
+    rank = _rank(target, rank)
     expected = {down: (rank, c_in, *trailing), up: (c_out, rank, *trailing)}
     return expected | ({alpha: ()} if alpha in shapes else {})
 
 
+def _rank(target: Target, stored: int) -> int:
+    """The rank that the shapes of a layer's pair must have: the stored one, in bounds."""
+    return min(max(stored, 1), max(*target.weight.shape, LARGEST_RANK))
+
+
 def _update(pair: dict) -> LowRankUpdate:
-    down, up = (pair[leaf][1].reshape(pair[leaf][1].shape[:2]) for leaf in ("down", "up"))
-    return LowRankUpdate(down, up, float(pair["alpha"][1]) if "alpha" in pair else float(down.shape[0]))
+    down, up = (pair[leaf].reshape(pair[leaf].shape[:2]) for leaf in ("down", "up"))
+    return LowRankUpdate(down, up, float(pair["alpha"]) if "alpha" in pair else float(down.shape[0]))
 
 
 def _fused(parts: dict, c_out: int) -> LowRankUpdate:
@@ -202,9 +216,10 @@ def _fused(parts: dict, c_out: int) -> LowRankUpdate:
     return LowRankUpdate(down, up, float(len(down)))
 
 
-def _check(tensors: dict, expected: dict, origin):
-    shapes = {key: tuple(tensor.shape) for key, tensor in tensors.items()}
+def _compare(shapes: dict, expected: dict, origin):
+    """WeightsMismatch unless a file's {key: shape} are those expected."""
     missing = [key for key in expected if key not in shapes]
-    unexpected = [key for key in shapes if key not in expected]
-    misshapen = [f"{k} {shapes[k]}, expected {s}" for k, s in expected.items() if k in shapes and shapes[k] != s]
-    report_mismatch(str(origin), missing, unexpected, misshapen)
+    extra = [key for key in shapes if key not in expected]
+    both = [key for key in expected if key in shapes]
+    misshapen = [f"{key} {shapes[key]}, expected {expected[key]}" for key in both if shapes[key] != expected[key]]
+    report_mismatch(str(origin), missing, extra, misshapen)

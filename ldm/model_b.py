@@ -4,12 +4,12 @@ from typing import Optional
 
 import paddle
 
+from ldm.blame import check_finite
 from ldm.compiled import CompiledSampling
 from ldm.conditions import (
     EncodedCaptions,
     decoder_conditions,
     decoder_unconditional,
-    encode_captions,
     training_latents,
     training_text,
     without,
@@ -20,7 +20,8 @@ from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation import caption_batch, run_sampling, to_uint8
+from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.networks.resample import resize
 from ldm.precision import float32_region
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
@@ -128,17 +129,40 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         """Prior latents (B, 16, h, w) and their captions -> Stage A latents (B, 4, ~height / 4, ~width / 4).
 
         captions: texts, or what `encode_captions` made of them. Image i depends on latent_c[i], captions[i] and seeds[i]
-        alone.
+        alone. Errors as of ModelC.sample.
         """
         check_size(height, width)
+        check_guidance("cfg", cfg)
+        check_count("steps", steps, MOST_STEPS)
+        self._check_latents(latent_c)
         settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
         shape = (self.unet.c_in, *decoder_grid(height, width))
-        captions = encode_captions(self.frozen, captions)
+        captions = self.encoded(captions)
+        check_batch(captions, seeds, latent_c)
         pixels = self.small_image(latent_c, shape[1:])
+        if pixels is not None:
+            check_finite(pixels, "Previewer: the preview for the decoder", lambda: self.frozen.blame("previewer"))
         conditions = decoder_conditions(captions.pooled, latent_c, pixels)
         unconditional = decoder_unconditional(captions, latent_c, pixels)
         with self.evaluating():
-            return run_sampling(self.denoiser, conditions, unconditional, shape, seeds, "Stage B", settings, progress)
+            return run_sampling(
+                self.denoiser, conditions, unconditional, shape, seeds, "Stage B", settings, progress, self.blame
+            )
+
+    def _check_latents(self, latent_c):
+        """ValueError for what is no latent of the prior that this decoder is for, FloatingPointError for NaN in one."""
+        channels = self.unet.effnet_mapper[0].weight.shape[0]
+        if latent_c.ndim != 4 or latent_c.shape[1] != channels or min(latent_c.shape) < 1:
+            raise ValueError(f"latent_c has shape {list(latent_c.shape)}, this decoder takes (B, {channels}, h, w).")
+        check_finite(latent_c, "The prior's latent that the decoder was given", str)
+
+    def finished(self, latents, height: int, width: int):
+        """Stage A latents -> uint8 images (B, height, width, 3), cut from the middle of what Stage A makes of them.
+
+        FloatingPointError, which names the file to blame, where a pixel is not finite.
+        """
+        images = centre_crop(self.decode(latents), height, width)
+        return to_uint8(images, "Stage A: the decoded image", lambda: self.frozen.blame("stage_a"))
 
     def log_image(
         self, latent_c, caption, height=None, width=None, cfg=1.1, batch_size=None, seed=0, steps=10, progress=True
@@ -148,13 +172,14 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         caption: one text, or a list of them, or EncodedCaptions. The size defaults to the one that the latents' grid
         stands for; image i uses seed + i.
         """
-        rows, columns = image_size_of_grid(*latent_c.shape[2:])
-        height, width = height or rows, width or columns
+        self._check_latents(latent_c)
+        native = image_size_of_grid(*latent_c.shape[2:])
+        height, width = (side if side is not None else own for side, own in zip((height, width), native))
         batch_size = latent_c.shape[0] if batch_size is None else batch_size
         if batch_size != latent_c.shape[0]:
             raise ValueError(f"batch_size {batch_size}, but latent_c holds {latent_c.shape[0]} latents.")
         captions = caption if isinstance(caption, EncodedCaptions) else caption_batch(caption, batch_size)
-        latents = self.sample(
-            latent_c, captions, height, width, cfg, image_seeds(seed, batch_size), steps, progress=progress
-        )
-        return to_uint8(centre_crop(self.decode(latents), height, width)), latents
+        check_image_seed("seed", seed, batch_size)
+        seeds = image_seeds(seed, batch_size)
+        latents = self.sample(latent_c, captions, height, width, cfg, seeds, steps, progress=progress)
+        return self.finished(latents, height, width), latents

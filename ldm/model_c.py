@@ -5,11 +5,11 @@ from typing import Optional
 import paddle
 
 from ldm.adapter import AdapterOwner
+from ldm.blame import check_finite
 from ldm.compiled import CompiledSampling
 from ldm.conditions import (
     EncodedCaptions,
     assemble_prior_conditions,
-    encode_captions,
     encode_images,
     prior_conditions,
     training_image_embeds,
@@ -21,7 +21,8 @@ from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation import caption_batch, run_sampling, to_uint8
+from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.precision import float32_region
 from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
@@ -88,27 +89,37 @@ class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
         """One latent per caption: (B, 16, ceil(height / 42.67), ceil(width / 42.67)), float32.
 
         captions: B texts, or what `encode_captions` made of them. Image i depends on captions[i] and seeds[i] alone.
-        cfg: guidance scale, or (at t = 1, at t = 0).
+        cfg: guidance scale, or (at t = 1, at t = 0). ValueError for what cannot be honoured, FloatingPointError, which names
+        the file to blame, where a number is not finite.
         """
         check_size(height, width)
+        check_guidance("cfg", cfg)
+        check_count("steps", steps, MOST_STEPS)
         settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
         shape = (self.unet.c_in, *prior_grid(height, width))
-        captions = encode_captions(self.frozen, captions)
+        captions = self.encoded(captions)
+        check_batch(captions, seeds)
         conditions, unconditional = self.conditions(captions), self.conditions(captions.unconditional())
         with self.evaluating():
-            return run_sampling(self.denoiser, conditions, unconditional, shape, seeds, "Stage C", settings, progress)
+            return run_sampling(
+                self.denoiser, conditions, unconditional, shape, seeds, "Stage C", settings, progress, self.blame
+            )
 
     def log_image(self, caption, height=1024, width=1024, cfg=4.0, batch_size=1, seed=0, steps=20, progress=True):
         """Previews of `batch_size` images: (uint8 (B, H', W', 3) at about 1/5 of the size, latents).
 
         Image i is that of seed + i. The previews come from the previewer; ModelB.log_image makes the full images.
         """
-        captions, seeds = caption_batch(caption, batch_size), image_seeds(seed, batch_size)
+        captions = caption_batch(caption, batch_size)
+        check_image_seed("seed", seed, batch_size)
+        seeds = image_seeds(seed, batch_size)
         latents = self.sample(captions, height, width, cfg, seeds, steps, progress=progress)
         return self.preview(latents), latents
 
     @paddle.no_grad()
     def preview(self, latents):
-        """Latents (B, 16, h, w) -> uint8 previews (B, 8 h, 8 w, 3)."""
+        """Latents (B, 16, h, w) -> uint8 previews (B, 8 h, 8 w, 3); FloatingPointError where either is not finite."""
+        check_finite(latents, "The latent to be previewed", str)
         with float32_region():
-            return to_uint8(self.frozen.previewer(latents.astype("float32")))
+            images = self.frozen.previewer(latents.astype("float32"))
+        return to_uint8(images, "Previewer: the preview", lambda: self.frozen.blame("previewer"))

@@ -1,47 +1,26 @@
 """StableCascade: text -> prior -> decoder -> autoencoder -> images, in one object."""
 
 import gc
-import math
-from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import paddle
 
 import config
 from ldm.compiled_cache import default_folder
-from ldm.conditions import EncodedCaptions, encode_captions
-from ldm.diffusion.noise import check_seed, image_seeds
+from ldm.conditions import EncodedCaptions
+from ldm.diffusion.noise import image_seeds
 from ldm.frozen import open_release
 from ldm.generation import caption_batch
+from ldm.generation_memory import Networks, check_loading, check_room, numbers_in
+from ldm.generation_settings import GenerationSettings
+from ldm.generation_work import Sizes
+from ldm.given_paths import check_file
+from ldm.memory_now import available, on_cpu
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.release import Release, output_size
-from ldm.sizes import MINIMUM, check_size
-from ldm.weights.files import TensorFile
-
-
-@dataclass(frozen=True)
-class GenerationSettings:
-    """Everything but caption and weights that decides an image; stored in the PNG."""
-
-    height: int = 1024
-    width: int = 1024
-    seed: int = 0
-    steps: int = 20
-    cfg: float = 4.0
-    decoder_steps: int = 10
-    decoder_cfg: float = 1.1
-
-    def check(self, batch_size: int):
-        """ValueError for anything that cannot be honoured, before a weight is read."""
-        check_size(self.height, self.width)
-        for name, value in (("batch_size", batch_size), ("steps", self.steps), ("decoder_steps", self.decoder_steps)):
-            if value < 1:
-                raise ValueError(f"{name} must be at least 1, got {value}.")
-        check_seed(self.seed)
-
-    def as_dict(self) -> dict:
-        return asdict(self)
+from ldm.sizes import MINIMUM
+from ldm.stage import checked_captions
 
 
 def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:
@@ -50,8 +29,19 @@ def native_size(release_folder, prior_version=None, prior_path=None, lora_path=N
     Reads headers only.
     """
     version = prior_version or config.model_c_version
+    for path in filter(None, (prior_path, lora_path)):
+        check_file(path)
     size = output_size(prior_path or Release(release_folder).file("stage_c", version))
     return max(MINIMUM, output_size(lora_path, size) if lora_path else size)
+
+
+def networks_of(release_folder, prior_version=None, decoder_version=None, prior_path=None) -> Networks:
+    """What a forecast of memory needs to know of a cascade's files; reads headers only. Errors as of reading them."""
+    frozen, _ = open_release(release_folder, "float32")
+    release = frozen.release
+    prior = prior_path or release.file("stage_c", prior_version or config.model_c_version)
+    decoder = release.file("stage_b", decoder_version or config.model_b_version)
+    return Networks.read(release, frozen.files("text"), prior, decoder)
 
 
 class StableCascade:
@@ -70,6 +60,8 @@ class StableCascade:
         prior_path=None,
         low_memory: bool = False,
     ):
+        if prior_path is not None:
+            check_file(prior_path)
         self.frozen, self.dtype = open_release(weights_path, dtype)
         prior_version, decoder_version = (
             prior_version or config.model_c_version,
@@ -85,7 +77,10 @@ class StableCascade:
             "prior": partial(ModelC, weights_path, prior_version, unet_path=prior_path, **common),
             "decoder": partial(ModelB, weights_path, decoder_version, **common),
         }
-        self.low_memory, self._compile_options, self._loaded = low_memory, None, {}
+        self.low_memory, self._compile_options, self._loaded, self._had_room = low_memory, None, {}, 0
+        check_loading(
+            {name: numbers_in([path]) for name, path in self.paths.items()}, self.dtype, low_memory, available()
+        )
         if not low_memory:
             for name in self._builders:
                 self._stage(name)
@@ -125,6 +120,7 @@ class StableCascade:
                 f"{path}: a LoRA is merged into a prior that stays in memory, so it does not go with low_memory. Leave "
                 "that out, or merge it into a file of its own (scripts/extract_unet_weights.py)."
             )
+        check_file(path)
         self.prior.load_lora(path, scale)
 
     def unload_loras(self):
@@ -142,6 +138,31 @@ class StableCascade:
         for stage in self._loaded.values():
             stage.compile(*self._compile_options)
 
+    # Memory -----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def networks(self) -> Networks:
+        """What a forecast needs to know of the files."""
+        return Networks.read(self.frozen.release, self.frozen.files("text"), self.paths["prior"], self.paths["decoder"])
+
+    def check_room(self, sizes: Sizes):
+        """NotEnoughMemory, in one line with what would need less, for a generation that memory is not free for.
+
+        What is in memory of the networks counts as free. Sizes that need no more than ones that went well are not asked
+        about: memory that a process has freed is not the system's yet, but it is free for the same again.
+        """
+        if self.forecast(sizes).peak > self._had_room:
+            held = 0 if self.low_memory else sum(self.networks.weights(self.dtype)[name] for name in self._loaded)
+            check_room(self.networks, sizes, available() + max(held, self._had_room), **self._memory_options())
+
+    def forecast(self, sizes: Sizes):
+        """What a generation takes, in bytes by what they are for: a GenerationForecast."""
+        return self.networks.forecast(sizes, **self._memory_options())
+
+    def _memory_options(self) -> dict:
+        compiled = self._compile_options is not None
+        return {"dtype": self.dtype, "low_memory": self.low_memory, "compiled": compiled, "on_cpu": on_cpu()}
+
     # What it is -------------------------------------------------------------------------------------------------
 
     @property
@@ -156,7 +177,7 @@ class StableCascade:
 
     def describe(self) -> str:
         """One line for people: the networks in use."""
-        prior, decoder = (f"{name} {path} ({parameters_in(path) / 1e6:,.1f}M)" for name, path in self.paths.items())
+        prior, decoder = (f"{name} {path} ({numbers_in([path]) / 1e6:,.1f}M)" for name, path in self.paths.items())
         loras = "".join(f" with LoRA {lora}" for lora in self.loras)
         extras = [
             self.dtype,
@@ -180,13 +201,22 @@ class StableCascade:
         With low_memory the text tower sees all captions first, then the prior, then the decoder, so that each is read
         once; what lies between them is small.
         """
+        settings.check(batch_size)
         groups = [captions] if self.low_memory else [[caption] for caption in captions]
+        sizes = Sizes.of(settings, batch_size, len(captions) if self.low_memory else 1)
+        self.check_room(sizes)
         for group in groups:
             self._make_room()
-            encoded = [encode_captions(self.frozen, caption_batch(caption, batch_size)) for caption in group]
+            encoded = [self._encoded(caption_batch(caption, batch_size)) for caption in group]
             latents = [self._latent(one, settings, progress) for one in encoded]
             for one, latent in zip(encoded, latents, strict=True):
-                yield self._images(one, latent, settings, progress)
+                images = self._images(one, latent, settings, progress)
+                self._had_room = max(self._had_room, self.forecast(sizes).peak)
+                yield images
+
+    def _encoded(self, captions: list) -> EncodedCaptions:
+        loras = [] if self.low_memory else self.prior.lora_paths
+        return checked_captions(self.frozen, captions, loras)
 
     def _latent(self, captions: EncodedCaptions, s: GenerationSettings, progress: bool):
         seeds = image_seeds(s.seed, len(captions))
@@ -197,12 +227,6 @@ class StableCascade:
             latent, captions, s.height, s.width, s.decoder_cfg, len(captions), s.seed, s.decoder_steps, progress
         )
         return images
-
-
-def parameters_in(path) -> int:
-    """How many numbers a network's file holds; reads its header only."""
-    with TensorFile(path) as file:
-        return sum(math.prod(shape) for shape in file.shapes.values())
 
 
 def give_back_memory():

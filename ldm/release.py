@@ -1,5 +1,6 @@
 """A folder of weights in the release's format (official or converted): which file is what, and loading it."""
 
+import re
 from pathlib import Path
 
 import paddle
@@ -8,6 +9,7 @@ from ldm.networks.efficientnet import EfficientNetEncoder
 from ldm.networks.previewer import Previewer
 from ldm.networks.stage_a import StageA
 from ldm.networks.variants import VARIANTS, variant_config
+from ldm.weights.arguments import check_arguments
 from ldm.weights.convert import check_dtype
 from ldm.weights.detect import detect_network, detect_version, stored_config
 from ldm.weights.files import TensorFile
@@ -24,6 +26,8 @@ FILES = {
 }
 SINGLE_SIZE = {"stage_a": StageA, "effnet": EfficientNetEncoder, "previewer": Previewer}
 OUTPUT_SIZE_KEY, RELEASED_OUTPUT_SIZE = "output_size", 1024  # in a prior's metadata: what it was trained to generate
+SMALLEST_OUTPUT, LARGEST_OUTPUT = 32, 16384  # pixels that such a note may say
+CONFIG = "the metadata's 'config'"
 SUFFIXES = ("", "_bf16")  # the release ships float32 and bfloat16 files; the more precise one wins
 
 
@@ -47,13 +51,16 @@ def network_class(kind: str):
 def network_config(path, kind: str, version=None) -> dict:
     """Constructor arguments of the network in `path`: stored in the file, or those of the version its shapes show.
 
-    ValueError if the file is another network, or another version than `version` asks for.
+    ValueError if the file is another network, or another version than `version` asks for, or what it says of itself
+    cannot be built.
     """
     with TensorFile(path) as file:
         found = detect_network(file)
         if found != kind:
             raise ValueError(f"{path} holds {found}, not {kind}: give the file of a {kind}.")
         stored = stored_config(file)
+        if stored is not None:
+            check_arguments(network_class(kind), kind, stored, f"{path}: {CONFIG}", len(file.keys()))
         if stored is not None or kind in SINGLE_SIZE:
             return stored or {}
         detected = detect_version(file, kind)
@@ -69,22 +76,37 @@ def network_config(path, kind: str, version=None) -> dict:
 def output_size(path, default: int = RELEASED_OUTPUT_SIZE) -> int:
     """The image size in pixels that the prior in `path` was last trained for; official files say nothing: `default`."""
     with TensorFile(path) as file:
-        stored = file.metadata.get(OUTPUT_SIZE_KEY, str(default))
-    if not stored.isdigit():
-        raise ValueError(f"{path}: the metadata's {OUTPUT_SIZE_KEY!r} is {stored!r}, not a number of pixels.")
+        stored = file.metadata.get(OUTPUT_SIZE_KEY)
+    if stored is None:
+        return default
+    if not re.fullmatch("[0-9]{1,9}", stored) or not SMALLEST_OUTPUT <= int(stored) <= LARGEST_OUTPUT:
+        raise ValueError(
+            f"{path}: the metadata's {OUTPUT_SIZE_KEY!r} is {stored!r:.100}, not a number of pixels from "
+            f"{SMALLEST_OUTPUT} to {LARGEST_OUTPUT}: take another file, or convert this one again."
+        )
     return int(stored)
 
 
-def build_unfilled(kind: str, config: dict) -> paddle.nn.Layer:
-    """A network without weights: nothing is allocated or initialised until it is loaded."""
-    with paddle.LazyGuard():
-        return network_class(kind)(**config)
+def build_unfilled(kind: str, config: dict, where=None) -> paddle.nn.Layer:
+    """A network without weights: nothing is allocated or initialised until it is loaded.
+
+    ValueError for arguments that no network can be built of; `where` says in it where they are from.
+    """
+    where = where or f"the config of a {kind}"
+    constructor = network_class(kind)
+    check_arguments(constructor, kind, config, where)
+    try:
+        with paddle.LazyGuard():
+            return constructor(**config)
+    except ValueError as error:  # what only shows in how they go together
+        raise ValueError(f"{where}: {error}") from error
 
 
 def load_network(path, kind: str, version=None, dtype: str = "float32", config=None) -> paddle.nn.Layer:
     """Build and fill one network from a file of either layout; evaluation mode. config: what `network_config` said."""
     check_device_dtype(dtype)
-    network = build_unfilled(kind, network_config(path, kind, version) if config is None else config)
+    config = network_config(path, kind, version) if config is None else config
+    network = build_unfilled(kind, config, f"{path}: {CONFIG}")
     load_weights(network, path, kind, dtype)
     network.eval()
     return network
@@ -102,6 +124,11 @@ class Release:
 
     def __init__(self, folder):
         self.folder = Path(folder)
+        if self.folder.is_file():
+            raise NotADirectoryError(
+                f"{self.folder} is a file, and the folder of a release is needed: give {self.folder.parent} (a prior of "
+                "your own goes to --prior_weights)."
+            )
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"The weights folder {self.folder} does not exist. Download the Stable Cascade release into it "

@@ -1,13 +1,14 @@
 """Preparing the process before Paddle is imported: threads, and warnings that say nothing to our users."""
 
 import contextlib
-import ctypes
 import io
-import logging
 import os
+import signal
 import sys
 import warnings
 from functools import cache
+
+from ldm.cli.signals import held
 
 # Printed on every import of the stack whatever one does: they hide the messages that matter
 NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")
@@ -61,6 +62,8 @@ def keep_freed_memory():
     three to eight times what the element-wise operations themselves take. Peak memory stays the same.
     """
     mmap_max, trim_threshold, never = -4, -1, 2**31 - 1
+    import ctypes
+
     with contextlib.suppress(OSError, AttributeError):  # another C library: nothing to tune
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(mmap_max, 0)
@@ -79,6 +82,20 @@ def use_copying_transposes():
         paddle.set_flags({"FLAGS_use_stride_kernel": False})
 
 
+@cache
+def keep_signal_handlers():
+    """Let PaddleNLP switch Paddle's signal handlers off, as it does on import, without ours going with them."""
+    import paddle
+
+    switch_off = paddle.disable_signal_handler
+
+    def switch_off_paddles_alone():
+        with held(signal.SIGTERM):
+            switch_off()
+
+    paddle.disable_signal_handler = switch_off_paddles_alone
+
+
 def use_exact_matrix_products():
     """Let GPUs multiply float32 as float32, unless the user has set the variable: newer ones use TF32, of 10 bits."""
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
@@ -86,6 +103,8 @@ def use_exact_matrix_products():
 
 def prepare():
     """Use every core (Paddle's CPU kernels default to one thread; a value the user has set is kept), import quietly."""
+    import logging
+
     use_fast_matrix_products()
     keep_freed_memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -95,10 +114,11 @@ def prepare():
     logging.getLogger("datasets").setLevel(logging.WARNING)
     captured = io.StringIO()
     try:
-        with contextlib.redirect_stderr(captured):
+        with contextlib.redirect_stderr(captured), held(signal.SIGTERM):  # Paddle sets a handler of its own for it
             import paddle  # noqa: F401
     finally:
         kept = [line for line in captured.getvalue().splitlines() if not any(noise in line for noise in NOISE)]
         if kept:
             print("\n".join(kept), file=sys.stderr)
+    keep_signal_handlers()
     use_copying_transposes()

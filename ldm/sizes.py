@@ -1,8 +1,10 @@
 """Sizes: users state the output image, everything else is derived."""
 
 from math import ceil
+from numbers import Integral
 
 MINIMUM = 256  # smallest side of an image in pixels: below it the prior's grid is under 6 x 6
+MAXIMUM = 16384  # largest: 16 times what the release was trained for; what a size takes in memory is forecast besides
 PRIOR_FACTOR = 42.67  # image pixels per cell of the prior's latent
 AUTOENCODER_FACTOR = 4  # image pixels per cell of the decoder's latent
 TRAINING_FACTOR = 32  # training pixels per cell of the prior's latent
@@ -10,8 +12,12 @@ DECODER_PATCH = 2  # the decoder's sides must divide by its patch size
 
 
 def check_size(height: int, width: int):
-    """ValueError for an image side below the minimum."""
+    """ValueError for an image side that is no whole number of pixels, below the minimum or above the maximum."""
     for name, side in (("height", height), ("width", width)):
+        if not isinstance(side, Integral) or isinstance(side, bool):
+            raise ValueError(f"{name} must be a whole number of pixels, at least {MINIMUM}, got {side!r}.")
+        if side > MAXIMUM:
+            raise ValueError(f"{name} {side} is above the maximum of {MAXIMUM} pixels: ask for {MAXIMUM} or less.")
         if side < MINIMUM:
             raise ValueError(f"{name} {side} is below the minimum of {MINIMUM} pixels: ask for {MINIMUM} or more.")
 

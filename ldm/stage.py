@@ -4,6 +4,8 @@ from contextlib import contextmanager
 
 from paddle import nn
 
+from ldm.blame import blame_network, check_finite, non_finite_weight
+from ldm.conditions import EncodedCaptions, encode_captions
 from ldm.frozen import Frozen, open_release
 from ldm.release import load_network, network_config
 
@@ -47,9 +49,34 @@ class CascadeStage(nn.Layer):
         self.unet_config = network_config(self.unet_path, self.kind, version)
         self.unet = load_network(self.unet_path, self.kind, version, dtype, self.unet_config)
 
+    def blame(self) -> str:
+        """Why what the UNet has made is not finite, though its conditions are, and what to do."""
+        adapter = getattr(self, "lora", None)
+        if adapter is not None and (key := non_finite_weight(adapter)) is not None:
+            return f"The LoRA's {key} is not finite: training has spoilt it; go back to an earlier checkpoint."
+        dtype = str(self.unet.dtype).rsplit(".", 1)[-1]
+        return blame_network(self.unet, [self.unet_path], self.lora_paths, dtype)
+
+    @property
+    def lora_paths(self) -> list:
+        """Files of the LoRAs in the UNet and in the text tower beside it."""
+        return [path for path, _ in getattr(self, "loaded_loras", ())]
+
+    def encoded(self, captions) -> EncodedCaptions:
+        """`encode_captions`; FloatingPointError, which names the file, where the text tower makes NaN or infinity."""
+        return checked_captions(self.frozen, captions, self.lora_paths)
+
     def evaluating(self):
         """The UNet, and what is trained along, in evaluation mode, put back into its own mode afterwards."""
         return evaluating(self)
+
+
+def checked_captions(frozen: Frozen, captions, loras=()) -> EncodedCaptions:
+    """B captions encoded and known to be finite: the prior would be blamed for them. loras: files with learned tokens."""
+    encoded = encode_captions(frozen, captions)
+    for part in (encoded.text_embeds, encoded.pooled, encoded.empty_text_embeds, encoded.empty_pooled):
+        check_finite(part, "Text encoder: the captions' embedding", lambda: frozen.blame("text", loras))
+    return encoded
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 Every trainer continues from a release folder; after this, training from scratch and fine-tuning are the same thing.
 """
 
-import json
 from pathlib import Path
 
 import paddle
@@ -11,9 +10,11 @@ from paddle import nn
 
 from ldm.batch_norms import settle_batch_norms
 from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
+from ldm.json_files import read_json
 from ldm.networks.unet import CascadeUNet
 from ldm.release import file_name, network_class
 from ldm.tokenizer_building import write_tokenizer
+from ldm.weights.arguments import check_arguments
 from ldm.weights.convert import save_weights
 
 VERSIONS = {"stage_c": "1B", "stage_b": "700M"}  # the names that config.py asks for by default
@@ -23,14 +24,15 @@ PARTS = (*NETWORKS, "text_encoder", "image_encoder", "tokenizer")
 
 def read_architecture(path) -> dict:
     """{part: constructor arguments} from a JSON file; ValueError names every part that is missing or unknown."""
-    path = Path(path)
-    try:
-        architecture = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}).") from error
+    architecture = read_json(path, remedy="mend it, or start from assets/demo_architecture.json")
     missing, unknown = sorted(set(PARTS) - set(architecture)), sorted(set(architecture) - set(PARTS))
     if missing or unknown:
         raise ValueError(f"{path}: missing parts {missing}, unknown parts {unknown}; a release has {', '.join(PARTS)}.")
+    for part, config in architecture.items():
+        if part in NETWORKS:
+            check_arguments(network_class(part), part, config, f"{path}: {part}")
+        elif not isinstance(config, dict):
+            raise ValueError(f"{path}: {part} is {config!r:.100}, not an object of fields.")
     return architecture
 
 

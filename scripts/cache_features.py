@@ -11,7 +11,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config  # noqa: E402
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
+from ldm.cli.numbers import pixels, share, tokens  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 # As the trainer's
@@ -38,13 +40,13 @@ def cache(args):
     arguments, stage = PriorDataArguments, PRIOR
     if args.stage == "decoder":
         arguments, stage = DecoderDataArguments, DecoderFeatures(args.encoder_scale, args.encoder_resample)
-    data = arguments(**flags, check_images=args.skip_corrupt, random_bucket=0.0)
+    data = arguments(**flags, check_images=args.skip_corrupt, **({"random_bucket": 0.0} if args.aspect_buckets else {}))
     frozen, _ = open_release(args.weights_path, "float32")
     dataset = open_dataset(data)
     recipe = recipe_of_dataset(frozen, dataset, args.model_max_length, stage)
-    store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype})
+    store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype}, stage.names)
     rank, ranks = get_rank(), get_world_size()
-    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage, rank, ranks)
+    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage, rank, ranks, args.trust_mtime)
     if ranks > 1:
         print(f"{store.folder}: {encoded} images encoded by process {rank + 1} of {ranks}.")
         return
@@ -55,15 +57,15 @@ def cache(args):
     )
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--dataset_path", required=True, help="image-text folder, metadata table or tars to train on")
     add("--feature_cache", required=True, help="folder to write; only what it lacks is encoded")
     add("--stage", choices=("prior", "decoder"), default="prior", help="which is to be trained (default: %(default)s)")
     add(
         "--encoder_scale",
-        type=float,
+        type=share,
         default=0.75,
         help="decoder: side of what the encoder sees, as a share of the image's",
     )
@@ -73,8 +75,8 @@ def main(argv=None) -> int:
         help="decoder: nearest or area, as the trainer's (default: %(default)s)",
     )
     add("--weights_path", default=config.WEIGHTS_PATH, help="release folder whose encoders run (default: %(default)s)")
-    add("--resolution", type=int, help="as the trainer's: training crop in pixels (default: the trainer's)")
-    add("--output_size", type=int, help="as the trainer's: size that will be generated, instead of --resolution")
+    add("--resolution", type=pixels, help="as the trainer's: training crop in pixels (default: the trainer's)")
+    add("--output_size", type=pixels, help="as the trainer's: size that will be generated, instead of --resolution")
     add("--crop", default="centre", help="as the trainer's, but not random: centre or smart (default: %(default)s)")
     add("--aspect_buckets", action="store_true", help="as the trainer's, which then needs --random_bucket 0")
     for name in ("caption_key", "data_filter"):
@@ -82,11 +84,18 @@ def main(argv=None) -> int:
     add("--index_dir", help="as the trainer's")
     add("--preservation_path", help="as the trainer's: a second set, cached too")
     add("--skip_corrupt", action="store_true", help="as the trainer's: leave out damaged images")
-    add("--model_max_length", type=int, help="as the trainer's: tokens per caption")
+    add(
+        "--trust_mtime",
+        action="store_true",
+        help="do not hash images whose bytes, modification and change time and inode are those of the last time",
+    )
+    add("--model_max_length", type=tokens, help="as the trainer's: tokens per caption")
     add("--dtype", default="float32", help="float32, exact, or float16, half the size (default: %(default)s)")
-    args = parser.parse_args(argv)
-    prepare()
-    return run(parser.prog, lambda: cache(args))
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("cache_features.py", make_parser, cache, argv, prepare)
 
 
 if __name__ == "__main__":

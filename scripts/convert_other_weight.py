@@ -1,7 +1,6 @@
 #!/usr/bin/env python
 """Convert Stage A, the EfficientNet encoder and the previewer, and copy the CLIP folders along."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -10,7 +9,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from convert_unet_weight import add_arguments, convert_all  # noqa: E402
 
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -24,12 +24,14 @@ def convert(args):
             print(f"{Path(args.input) / name} copied: CLIP is read in Hugging Face's format as it is")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     add_arguments(parser)
-    args = parser.parse_args(argv)
-    prepare()
-    return run(parser.prog, lambda: convert(args))
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("convert_other_weight.py", make_parser, convert, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
 #!/usr/bin/env python
 """Convert Stage B and C weights between the official layout and Paddle's, streamed one tensor at a time."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config  # noqa: E402
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -42,14 +42,21 @@ def convert_all(args, kinds) -> list[Path]:
     return written
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_arguments(parser)
-    args = parser.parse_args(argv)
-    prepare()
+def convert(args):
+    """Convert the UNets."""
     from ldm.conversion import UNETS
 
-    return run(parser.prog, lambda: convert_all(args, UNETS))
+    convert_all(args, UNETS)
+
+
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
+    add_arguments(parser)
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("convert_unet_weight.py", make_parser, convert, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config  # noqa: E402
-from ldm.cli import run  # noqa: E402
+from ldm.cli import numbers, run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
 from ldm.evaluation.untrustworthy import Untrustworthy  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
@@ -26,16 +27,24 @@ HELP = {
     "batch_size": "images at once; another one rounds differently",
     "grid_count": "prompts for every cell of the grid of guidance and steps",
 }
+TYPES = {
+    **{name: numbers.count for name in ("count", "grid_count")},
+    **{name: numbers.seed for name in ("seed", "scene_seed")},
+    **{name: numbers.steps for name in ("steps", "decoder_steps")},
+    **{name: numbers.guidance for name in ("cfg", "decoder_cfg")},
+    "size": numbers.pixels,
+    "batch_size": numbers.batch,
+}
 
 
-def parse(argv=None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     add = parser.add_argument
     add("--weights", default=config.WEIGHTS_PATH, help="folder of the release")
     add("--prior_weights", default=None, help="a fine-tuned prior instead of the release's")
     for field in fields(EvaluationSettings):
         default = None if field.name == "size" else field.default
-        add(f"--{field.name}", type=field.type, default=default, help=HELP[field.name])
+        add(f"--{field.name}", type=TYPES[field.name], default=default, help=HELP[field.name])
     add("--output_dir", default="build/evaluation", help="folder for results.json, results.md and pictures")
     add(
         "--parts",
@@ -44,11 +53,11 @@ def parse(argv=None) -> argparse.Namespace:
         metavar="PART",
         help=f"what to measure: {', '.join(PARTS)}; the others' results stay",
     )
-    return parser.parse_args(argv)
+    return parser
 
 
-def measure(args):
-    """Measure the parts that were asked for."""
+def measure(args) -> int:
+    """Measure the parts that were asked for; 1 if nothing measured could be trusted."""
     from ldm.demo import weights_folder
     from ldm.evaluation.suite import evaluate
     from ldm.pipeline import native_size
@@ -57,18 +66,17 @@ def measure(args):
     if args.size is None:
         args.size = native_size(args.weights, prior_path=args.prior_weights)
     settings = EvaluationSettings(**{field.name: getattr(args, field.name) for field in fields(EvaluationSettings)})
-    evaluate(settings, args.parts, args.output_dir, args.weights, args.prior_weights)
-    print(f"\nWrote {Path(args.output_dir) / 'results.json'} and results.md")
-
-
-def main(argv=None) -> int:
-    args = parse(argv)
-    prepare()
     try:
-        return run("evaluate_scenes.py", lambda: measure(args))
+        evaluate(settings, args.parts, args.output_dir, args.weights, args.prior_weights)
     except Untrustworthy as error:
         print(f"evaluate_scenes.py: {error}", file=sys.stderr)
         return 1
+    print(f"\nWrote {Path(args.output_dir) / 'results.json'} and results.md")
+    return 0
+
+
+def main(argv=None) -> int:
+    return run_command("evaluate_scenes.py", make_parser, measure, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Take the fine-tuned prior, or its LoRA, out of a Trainer's checkpoint, as a file that inference.py loads."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -39,8 +39,8 @@ def extract(args):
     print(f"{read} -> {target} ({args.dtype}). Use it: python inference.py {use} {target}")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add(
         "--checkpoint_path",
@@ -58,9 +58,11 @@ def main(argv=None) -> int:
         help="the LoRA and learned tokens alone, in the release's layout or, named, in that of other tools",
     )
     add("--base", help="the prior that a LoRA was trained on, where it has moved; else its LoRA is merged into that")
-    args = parser.parse_args(argv)
-    prepare()
-    return run(parser.prog, lambda: extract(args))
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("extract_unet_weights.py", make_parser, extract, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Write a dozen captioned photographs as an image-text folder (they come with scikit-image and scikit-learn)."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -19,12 +19,14 @@ def write(args):
     print(f"Wrote {count} photographs with captions to {args.output}")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument("--output", default="dataset/photos", help="folder to write (default: %(default)s)")
-    args = parser.parse_args(argv)
-    prepare()
-    return run(parser.prog, lambda: write(args))
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("make_photo_dataset.py", make_parser, write, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 #!/usr/bin/env python
 """Write a small stand-in release with rule-filled (untrained) weights, to try every command without a download."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 DONE = "README.txt"
@@ -16,18 +17,21 @@ NOTE = (
 )
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument("--output", type=Path, default=Path("build/rule_release"), help="folder (default: %(default)s)")
     parser.add_argument("--salt", default="", help="another salt gives other weights")
     parser.add_argument("--force", action="store_true", help="write again even if the folder is complete")
-    args = parser.parse_args(argv)
+    return parser
 
+
+def write(args):
+    """Write the release unless it is there."""
     done = args.output / DONE
     expected = f"{NOTE}salt: {args.salt!r}\n"
     if not args.force and done.is_file() and done.read_text() == expected:
         print(f"{args.output} is complete already (--force writes it again).")
-        return 0
+        return
     prepare()
     from ldm.rule_release import write_rule_release
 
@@ -35,7 +39,10 @@ def main(argv=None) -> int:
     write_rule_release(args.output, args.salt)
     done.write_text(expected)
     print(f"Wrote {args.output}. Its weights are rule-filled, not trained: images made with them are noise.")
-    return 0
+
+
+def main(argv=None) -> int:
+    return run_command("make_rule_release.py", make_parser, write, argv)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """Write a release with freshly initialised weights, to be trained from nothing; its tokenizer learns a dataset's words."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
+from ldm.cli.numbers import pixels, seed  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 STATISTICS_IMAGES = 256
@@ -30,22 +31,24 @@ def write(args):
     print(f"Wrote {args.output}: untrained weights, and a tokenizer that knows the words of {args.dataset_path}.")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--architecture", default="assets/demo_architecture.json", help="JSON of sizes (default: %(default)s)")
     add("--dataset_path", required=True, help="image-text folder: the tokenizer's words, the BatchNorms' statistics")
     add(
         "--resolution",
-        type=int,
+        type=pixels,
         default=192,
         help="side of the images for the statistics, divisible by 32 (default: %(default)s)",
     )
     add("--output", type=Path, required=True, help="folder to write, new or empty")
-    add("--seed", type=int, default=0, help="the same seed gives the same weights (default: %(default)s)")
-    args = parser.parse_args(argv)
-    prepare()
-    return run(parser.prog, lambda: write(args))
+    add("--seed", type=seed, default=0, help="the same seed gives the same weights (default: %(default)s)")
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("make_untrained_release.py", make_parser, write, argv, prepare)
 
 
 if __name__ == "__main__":

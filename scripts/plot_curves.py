@@ -1,13 +1,13 @@
 #!/usr/bin/env python
 """Draw the loss curves of training runs, one panel each, from their output folders."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -19,13 +19,15 @@ def plot(args):
     print(f"Wrote {args.output}")
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument("runs", nargs="+", help="output folders of runs, finished or not")
     parser.add_argument("--output", required=True, help="PNG file to write")
-    args = parser.parse_args(argv)
-    prepare()
-    return run(parser.prog, lambda: plot(args))
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("plot_curves.py", make_parser, plot, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
 #!/usr/bin/env python
 """After training a semantic encoder: make its latents have mean 0 and standard deviation 1 again, as diffusion expects."""
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.cli import run  # noqa: E402
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
+from ldm.cli.numbers import count, pixels  # noqa: E402
 from ldm.runtime import prepare  # noqa: E402
 
 
@@ -34,17 +35,19 @@ def standardise(args):
     )
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--release", required=True, help="folder whose effnet_encoder.safetensors is changed")
     add("--dataset_path", required=True, help="image-text folder to take the statistics from")
-    add("--resolution", type=int, default=192, help="side of the images, divisible by 32 (default: %(default)s)")
-    add("--count", type=int, default=1024, help="images to look at, at most (default: %(default)s)")
+    add("--resolution", type=pixels, default=192, help="side of the images, divisible by 32 (default: %(default)s)")
+    add("--count", type=count, default=1024, help="images to look at, at most (default: %(default)s)")
     add("--dtype", default="float16", choices=("float32", "float16"), help="of the file (default: %(default)s)")
-    args = parser.parse_args(argv)
-    prepare()
-    return run(parser.prog, lambda: standardise(args))
+    return parser
+
+
+def main(argv=None) -> int:
+    return run_command("standardise_encoder.py", make_parser, standardise, argv, prepare)
 
 
 if __name__ == "__main__":

@@ -1,35 +1,34 @@
 #!/usr/bin/env python
 """Compare this port with recorded reference vectors; one row per case, non-zero exit on any miss."""
 
-import argparse
 import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from ldm.cli import run_command  # noqa: E402
+from ldm.cli.flags import Parser  # noqa: E402
 from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
 
 
-def main(argv=None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser() -> Parser:
+    parser = Parser(description=__doc__)
     parser.add_argument("folder", nargs="?", default=ROOT / "tests" / "reference", help="default: %(default)s")
     parser.add_argument(
         "--no_full_size", action="store_true", help="leave out full_*: they need up to 16 GiB of memory"
     )
     parser.add_argument("--plot", metavar="PNG", help="also draw the errors and their bounds")
     parser.add_argument("--strict", action="store_true", help='count "not yet" as a miss')
-    args = parser.parse_args(argv)
-    use_exact_matrix_products()
-    prepare()
+    return parser
+
+
+def verify(args) -> int:
+    """Print a row per case; 1 if any missed."""
     from ldm.parity.plot import plot_rows
     from ldm.parity.suite import check_file, record_files
 
-    try:
-        files = record_files(args.folder, not args.no_full_size)
-    except FileNotFoundError as error:
-        parser.error(str(error))
-
+    files = record_files(args.folder, not args.no_full_size)
     print(f"{'file':22} {'case':52} {'error':>9} {'bound':>7}  verdict")
     accepted = {"ok"} if args.strict else {"ok", "not yet"}
     misses, rows = 0, []
@@ -46,6 +45,16 @@ def main(argv=None) -> int:
         plot_rows(rows, args.plot)
     print(f"{len(rows) - misses} of {len(rows)} rows passed" + (f", {misses} did not" if misses else ""))
     return 1 if misses else 0
+
+
+def prepare_exactly():
+    """As every program, and with matrix products that a comparison can rely on."""
+    use_exact_matrix_products()
+    prepare()
+
+
+def main(argv=None) -> int:
+    return run_command("verify_parity.py", make_parser, verify, argv, prepare_exactly)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Compiled networks: what they compute, when a kept program is used, and what is refused."""
 
 import json
+import os
 
 import numpy as np
 import paddle
@@ -11,7 +12,7 @@ from tiny_networks import inputs_b, inputs_c, stage_b, stage_c
 import ldm.compiled
 import ldm.compiled_cache
 from ldm.compiled import PROGRAM, WEIGHTS, CompiledUNet
-from ldm.compiled_cache import RECORD, ProgramCache, default_folder
+from ldm.compiled_cache import RECORD, ProgramCache, checksum, default_folder
 from ldm.networks.lora import LoRA
 from ldm.pipeline import GenerationSettings, StableCascade
 
@@ -40,6 +41,19 @@ def small():
 def split(inputs):
     """(x, r) and the conditions."""
     return (inputs["x"], inputs["r"]), {key: value for key, value in inputs.items() if key not in ("x", "r")}
+
+
+def flip(path, place: int):
+    """One bit of a file."""
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def rewrite(path, **changes):
+    """A JSON file with other values; None takes one out."""
+    content = {**json.loads(path.read_text()), **changes}
+    path.write_text(json.dumps({key: value for key, value in content.items() if value is not None}))
 
 
 def entries(folder):
@@ -112,6 +126,14 @@ def test_another_source_or_version_misses(tmp_path, said, monkeypatch):
         "garbage of the right size": lambda folder: (folder / PROGRAM).write_bytes(
             b"x" * (folder / PROGRAM).stat().st_size
         ),
+        "a flipped bit of the weights": lambda folder: flip(folder / WEIGHTS, -1),
+        "a flipped bit of the program": lambda folder: flip(folder / PROGRAM, 1000),
+        "sizes as earlier versions wrote them": lambda folder: rewrite(
+            folder / RECORD, sha256=None, sizes={name: (folder / name).stat().st_size for name in (PROGRAM, WEIGHTS)}
+        ),
+        "the record of another program": lambda folder: rewrite(folder / RECORD, network="StageB"),
+        "checksums that are none": lambda folder: rewrite(folder / RECORD, sha256=[1]),
+        "a folder for a file": lambda folder: ((folder / WEIGHTS).unlink(), (folder / WEIGHTS).mkdir(mode=0o700)),
     }.items(),
     ids=lambda item: item[0],
 )
@@ -124,6 +146,64 @@ def test_a_broken_entry_is_made_again(damage, tmp_path, said):
     output = CompiledUNet(network, tmp_path, say=said.append).bound(x.shape[2:], **conditions)(x, r)
     assert distance(output, expected) < 1e-5
     assert len(entries(tmp_path)) == 1 and sum("once" in line for line in said) == 2
+    (line,) = [line for line in said if "compiled again" in line]
+    assert entries(tmp_path)[0].name in line and "\n" not in line
+
+
+def test_every_flipped_bit_is_seen(tmp_path):
+    """In pieces that several threads read, at their edges and in between."""
+    path, generator = tmp_path / "weights", np.random.default_rng(0)
+    data = generator.bytes(100_000)
+    path.write_bytes(data)
+    for piece in (len(data), 1 << 12, 33_333):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(ldm.compiled_cache, "PIECE", piece)
+            sums = {checksum(path)}
+            places = [0, piece - 1, min(piece, len(data) - 1), len(data) - 1, *generator.integers(0, len(data), 60)]
+            for place in dict.fromkeys(map(int, places)):
+                flip(path, place)
+                sums.add(checksum(path))
+                flip(path, place)
+            path.write_bytes(data + b"\0")
+            sums.add(checksum(path))
+            path.write_bytes(data)
+            assert len(sums) == len(dict.fromkeys(map(int, places))) + 2
+
+
+@paddle.no_grad()
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="no owners of files here")
+@pytest.mark.parametrize("whose", ["folder", "entry", "file", "another user's"])
+def test_what_others_may_write_to_is_refused(whose, tmp_path, said, monkeypatch):
+    network, cache = small(), tmp_path / "cache"
+    (x, r), conditions = split(inputs_c(network))
+
+    def bound():
+        return CompiledUNet(network, cache, say=said.append).bound(x.shape[2:], **conditions)
+
+    bound()
+    assert cache.stat().st_mode & 0o777 == 0o700
+    (entry,) = entries(cache)
+    if whose == "another user's":
+        monkeypatch.setattr(os, "getuid", lambda: entry.stat().st_uid + 1)
+        message = "belongs to another user.*give --compile_cache a folder of your own"
+    else:
+        {"folder": cache, "entry": entry, "file": entry / WEIGHTS}[whose].chmod(0o777)
+        message = "can be written to by other users.*chmod go-w"
+    with pytest.raises(ValueError, match=message):
+        bound()
+    assert entries(cache) == [entry]
+
+
+def test_what_killed_processes_left_goes_after_a_day(tmp_path):
+    cache = ProgramCache(tmp_path, ("a",))
+    left = [tmp_path / f".{'0' * 32}.{name}" for name in ("old", "new")]
+    for folder in left:
+        folder.mkdir()
+    os.utime(left[0], (0, 0))
+    (tmp_path / ".keep").write_text("somebody's own")
+    os.utime(tmp_path / ".keep", (0, 0))
+    cache.get({"key": 1}, lambda folder: (folder / "a").write_text("whole"))
+    assert not left[0].exists() and left[1].exists() and (tmp_path / ".keep").exists()
 
 
 def test_an_entry_that_failed_leaves_nothing(tmp_path):
@@ -163,6 +243,7 @@ def test_without_its_weights_a_broken_entry_is_removed_and_said(tmp_path, said):
     CompiledUNet(network, tmp_path, say=said.append).bound(x.shape[2:], **conditions)
     (entry,) = entries(tmp_path)
     (entry / PROGRAM).write_bytes(b"x" * (entry / PROGRAM).stat().st_size)
+    rewrite(entry / RECORD, sha256={name: checksum(entry / name) for name in (PROGRAM, WEIGHTS)})  # as if written so
     compiled = CompiledUNet(network, tmp_path, keep_weights=False, say=said.append)
     with pytest.raises(ValueError, match=f"{entry.name} cannot be read .* removed: start again"):
         compiled.bound(x.shape[2:], **conditions)

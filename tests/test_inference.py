@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from spoiled import spoil
 
 import inference
 from ldm.images import read_settings
-from ldm.weights.files import TensorFile
 
 QUICK = ["--height", "300", "--width", "260", "--steps", "2", "--decoder_steps", "1"]
 
@@ -53,12 +53,27 @@ def test_an_image_is_made_again_from_its_metadata(capsys, rule_release, tmp_path
 @pytest.mark.parametrize(
     "flags, message",
     [
-        (["--batch_size", "0"], "batch_size must be at least 1"),
+        (["--batch_size", "0"], "--batch_size 0: must be a whole number from 1 to"),
         (["--height", "200"], "height 200 is below the minimum of 256"),
         (["--width", "255"], "width 255 is below the minimum"),
-        (["--steps", "0"], "steps must be at least 1"),
-        (["--decoder_steps", "-1"], "decoder_steps must be at least 1"),
-        (["--seed", "-1"], "seed must not be negative"),
+        (["--steps", "0"], "--steps 0: must be a whole number from 1 to 10000"),
+        (["--decoder_steps", "-1"], "--decoder_steps -1: must be a whole number"),
+        (["--seed", "-1"], "--seed -1: must be a whole number from 0 to"),
+        (["--seed", "99999999999999999999999"], "--seed 99999999999999999999999"),
+        (["--height", "30000000"], "--height 30000000"),
+        (["--batch_size", str(10**9)], "--batch_size 1000000000"),
+        (["--steps", str(10**9)], "--steps 1000000000: must be a whole number from 1 to 10000"),
+        (["--decoder_steps", str(10**9)], "--decoder_steps 1000000000"),
+        (["--cfg", "nan"], "--cfg nan"),
+        (["--decoder_cfg", "inf"], "--decoder_cfg inf"),
+        (["--cfg=-1e9"], "--cfg -1e9"),
+        (
+            ["--prior_weights", "assets/demo"],
+            "assets/demo is a folder, and a file is needed: give one of assets/demo/eff",
+        ),
+        (["--lora", "assets/demo"], "assets/demo is a folder, and a file is needed"),
+        (["--lora", "tests"], "tests is a folder, and a file is needed: it has no safetensors file"),
+        (["--weights", "config.py"], "config.py is a file, and the folder of a release is needed: give ."),
         (["--dtype", "float16"], "float16 needs a GPU"),
         (["--dtype", "bfloat16"], "bfloat16 needs a GPU"),
         (["--caption", "missing.txt"], "missing.txt does not exist"),
@@ -130,19 +145,13 @@ def test_a_missing_file_is_named(capsys, rule_release, tmp_path):
 
 
 def test_nan_latents_are_an_error_not_a_black_image(capsys, rule_release, tmp_path):
-    """Weights with one infinity: the error names the stage, and no picture is written."""
-    from ldm.release import load_network, network_config
-    from ldm.weights.convert import save_weights
-
-    source = rule_release / "stage_c_lite.safetensors"
-    network = load_network(source, "stage_c")
-    network.clf[1].bias.set_value(network.clf[1].bias * float("inf"))
+    """Weights with one infinity: the error names stage, file and tensor, and no picture is written."""
     damaged = tmp_path / "damaged.safetensors"
-    save_weights(network, damaged, "stage_c", config=network_config(source, "stage_c"))
-    with TensorFile(damaged) as file:
-        assert not np.isfinite(file.read_numpy("clf.1.bias")).all()
+    shutil.copyfile(rule_release / "stage_c_lite.safetensors", damaged)
+    spoil(damaged, "clf.1.bias", np.inf)
     code, error = run(capsys, rule_release, tmp_path / "out", "--caption", "x", "--prior_weights", str(damaged))
     assert code == 2 and "Stage C, step 1 of 2: the latent is not finite" in error
+    assert f"{damaged}: clf.1.bias is not finite: download or convert it again." in error
     assert not list((tmp_path / "out").iterdir())
 
 
@@ -195,3 +204,31 @@ def test_a_lora_of_another_size_is_refused(capsys, rule_release, tmp_path):
         code == 2 and "weights.0.lora_down (1, 32), expected (1, 64)" in error and "right network and version" in error
     )
     assert not list((tmp_path / "no").glob("*.png"))
+
+
+def test_preflight_says_what_it_takes_and_stops(capsys, rule_release, tmp_path, monkeypatch):
+    monkeypatch.setattr("ldm.pipeline.StableCascade", None)  # nothing is loaded
+    code = inference.main(
+        ["--weights", str(rule_release), "--output_dir", str(tmp_path), "--caption", "x", "--preflight"]
+    )
+    out = capsys.readouterr().out
+    assert code == 0 and not list(tmp_path.iterdir())
+    assert "Before generating:" in out and "text tower 0.2M" in out and "GiB free" in out and "at work" in out
+
+
+def test_what_memory_is_not_free_for_is_refused_before_anything_is_loaded(capsys, rule_release, tmp_path, monkeypatch):
+    monkeypatch.setattr("ldm.pipeline.StableCascade", None)
+    monkeypatch.setattr("ldm.generation_preflight.available", lambda: 450 << 20)
+    code, error = run(capsys, rule_release, tmp_path, "--caption", "x", "--height", "1024", "--batch_size", "16")
+    assert code == 2 and len(error.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
+    assert "A batch of 16 at 1024 x 260 pixels needs " in error and "and 0.44 GiB are free: use " in error
+    assert "--batch_size 1 (0." in error and "--low_memory (" not in error  # which would not help these small weights
+
+
+def test_what_the_disk_has_no_room_for_is_refused(capsys, rule_release, tmp_path, monkeypatch):
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")(10**9, 10**9, 10**6)
+    monkeypatch.setattr("ldm.generation_preflight.shutil.disk_usage", lambda folder: usage)
+    code, error = run(capsys, rule_release, tmp_path, "--caption", "a", "b", "--batch_size", "3")
+    assert code == 2 and f"--output_dir {tmp_path} has 0.00 GiB free, and 6 images of 300 x 260 may take" in error

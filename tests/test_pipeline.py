@@ -184,15 +184,15 @@ def test_low_memory_gives_the_same_images_with_one_network_at_a_time(cascade, ru
 
     for name, build in sparing._builders.items():
         sparing._builders[name] = watched(build, name)
-    encode = pipeline.encode_captions
+    encode = pipeline.checked_captions
 
-    def encode_watched(frozen, captions):
-        encoded = encode(frozen, captions)
+    def encode_watched(frozen, captions, loras):
+        encoded = encode(frozen, captions, loras)
         if not any(name == "text" for _, name in alive):
             alive.append((weakref.ref(frozen.text.model), "text"))
         return encoded
 
-    monkeypatch.setattr(pipeline, "encode_captions", encode_watched)
+    monkeypatch.setattr(pipeline, "checked_captions", encode_watched)
     images = list(sparing.each(captions, 2, settings, progress=False))
     assert [name for _, name in alive] == ["text", "prior", "decoder"]  # each read once for both captions
     assert all(np.array_equal(ours, theirs) for ours, theirs in zip(images, expected, strict=True))

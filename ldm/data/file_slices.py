@@ -4,23 +4,37 @@ import io
 import os
 from collections import OrderedDict
 
+from ldm.data.texts import printable
+
 OPEN_FILES = 64  # kept open at once; there may be thousands of shards
 
 
 class FileSlices:
-    """Reads (offset, length) of files by path. Safe after fork, and travels to the loader's workers."""
+    """Reads (offset, length) of files by path. Safe after fork, and travels to the loader's workers; not for threads.
+
+    What is expected where is known from an earlier reading, so a file that has changed since is refused.
+    """
 
     def __init__(self):
-        self._open = OrderedDict()
+        self._open, self._stamps = OrderedDict(), {}
 
     def __getstate__(self):
-        return {"_open": OrderedDict()}  # descriptors do not travel
+        return {"_open": OrderedDict(), "_stamps": self._stamps}  # descriptors do not travel
+
+    def expect(self, path: str, size: int, mtime_ns: int):
+        """Say how many bytes and which modification time `path` has: with others it is not read."""
+        self._stamps[path] = size, mtime_ns
 
     def read(self, path: str, offset: int, length: int) -> bytes:
-        """Bytes of `path`; ValueError if it is shorter than that by now."""
-        data = os.pread(self._descriptor(path), length, offset)
+        """Bytes of `path`; ValueError if it is shorter than that by now, or not what was expected."""
+        descriptor = self._descriptor(path)
+        stat = os.fstat(descriptor)
+        changed = self._stamps.get(path, (stat.st_size, stat.st_mtime_ns)) != (stat.st_size, stat.st_mtime_ns)
+        if changed or not 0 <= offset <= offset + length <= stat.st_size:
+            raise _changed(path)
+        data = os.pread(descriptor, length, offset)
         if len(data) != length:
-            raise ValueError(f"{path} ends before byte {offset + length}: it has changed since it was opened.")
+            raise _changed(path)
         return data
 
     def open(self, path: str, offset: int, length: int) -> io.BufferedReader:
@@ -35,6 +49,12 @@ class FileSlices:
                 os.close(self._open.popitem(last=False)[1])
             self._open[path] = os.open(path, os.O_RDONLY)
         return self._open[path]
+
+
+def _changed(path: str) -> ValueError:
+    return ValueError(
+        f"{printable(path)} has changed since it was opened: leave it alone while it is used, start again."
+    )
 
 
 class _Slice(io.RawIOBase):

@@ -2,28 +2,29 @@
 
 import hashlib
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from tqdm.auto import tqdm
 
-from ldm.atomic import atomic_path
+from ldm.data.kept_arrays import damaged, read_arrays, write_arrays
 from ldm.data.source import ImageSource
+from ldm.data.stamps import key_of_image
 from ldm.data.transforms import upright_size
 
 FILE = ".image_sizes.npz"
+ARRAYS = {"keys": (np.dtype(np.uint64), 1), "sizes": (np.dtype(np.int32), 2)}
 
 
 def image_sizes(source: ImageSource, index_dir=None) -> tuple[np.ndarray, dict]:
     """Upright widths and heights (N, 2) int32, and {number: what is wrong} of those that cannot be read (size 0).
 
-    Images that have not changed since they were last looked at (name, bytes, modification time) are not opened. What
-    is kept lies beside the data, or in `index_dir`.
+    Images that have not changed since they were last looked at (name and stamp, ldm/data/stamps.py) are not opened.
+    What is kept lies beside the data, or in `index_dir`.
     """
     path = _kept_path(source, index_dir)
     known_keys, known_sizes = _read(path)
-    keys = np.fromiter((_key(source, index) for index in range(len(source))), np.uint64, len(source))
+    keys = np.fromiter((key_of_image(source, index) for index in range(len(source))), np.uint64, len(source))
     sizes, problems = np.zeros((len(source), 2), np.int32), {}
     if len(known_keys):
         places = np.minimum(np.searchsorted(known_keys, keys), len(known_keys) - 1)
@@ -41,16 +42,6 @@ def image_sizes(source: ImageSource, index_dir=None) -> tuple[np.ndarray, dict]:
     return sizes, problems
 
 
-def _key(source: ImageSource, index: int) -> int:
-    """64 bits that stand for an image as it is now."""
-    try:
-        size, mtime_ns = source.stamp(index)
-    except OSError:  # gone: opening it will say so
-        size = mtime_ns = -1
-    text = f"{source.name(index)}\0{size}\0{mtime_ns}".encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "little")
-
-
 def _kept_path(source: ImageSource, index_dir) -> Path:
     if index_dir:
         return Path(index_dir) / f"{hashlib.sha256(str(Path(source.where).resolve()).encode()).hexdigest()[:16]}{FILE}"
@@ -58,13 +49,16 @@ def _kept_path(source: ImageSource, index_dir) -> Path:
 
 
 def _read(path: Path):
-    if not path.is_file():
+    """Keys (M,), ascending, and sizes (M, 2)."""
+    arrays = read_arrays(path, ARRAYS)
+    if not arrays:
         return np.empty(0, np.uint64), np.empty((0, 2), np.int32)
-    try:
-        with np.load(path) as file:
-            return file["keys"], file["sizes"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is damaged ({error}): delete it, it is made again.") from error
+    keys, sizes = arrays["keys"], arrays["sizes"]
+    if sizes.shape != (len(keys), 2):
+        raise damaged(path, f"{len(keys)} keys and sizes of shape {sizes.shape}")
+    if (sizes <= 0).any() or (keys[1:] <= keys[:-1]).any():
+        raise damaged(path, "sizes that are not positive, or keys that do not ascend")
+    return keys, sizes
 
 
 def _write(path: Path, keys, sizes):
@@ -72,7 +66,6 @@ def _write(path: Path, keys, sizes):
     keys, first = np.unique(keys[sizes[:, 0] > 0], return_index=True)
     sizes = sizes[sizes[:, 0] > 0][first]
     try:
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, keys=keys, sizes=sizes)
+        write_arrays(path, {"keys": keys, "sizes": sizes})
     except OSError as error:  # a read-only dataset: only the next start is slower
         print(f"The image sizes are not kept ({error}): give --index_dir a folder to keep them in.", file=sys.stderr)

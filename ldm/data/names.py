@@ -40,7 +40,9 @@ class Names(Sequence):
 
     @classmethod
     def from_arrays(cls, letters, ends) -> "Names":
-        """The names that `arrays` wrote."""
+        """The names that `arrays` wrote; ValueError for arrays that are none."""
+        if not len(ends) or ends[0] or ends[-1] != len(letters) or (ends[1:] < ends[:-1]).any():
+            raise ValueError("the ends of its names do not ascend from 0 to their length")
         names = cls()
         names._letters, names._ends = bytearray(letters.tobytes()), array("q", ends.tobytes())
         return names

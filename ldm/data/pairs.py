@@ -1,11 +1,14 @@
 """An image-text folder: every image has a caption file of the same stem beside it, and the other way round."""
 
-import json
 import os
 from pathlib import Path
+from typing import Optional
 
 from ldm.data.names import Names
-from ldm.data.source import ImageSource, listed, one_line
+from ldm.data.source import ImageSource, listed
+from ldm.data.stamps import stamp_of
+from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, one_line, open_regular, printable, read_text
+from ldm.json_files import parse_json
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CAPTION_SUFFIX = ".txt"
@@ -25,7 +28,7 @@ class PairFolder(ImageSource):
         check_folder(folder)
         self._images, self._captions = Names(), {}  # captions only where the name is not the image's with .txt
         self._problems = {}
-        self._scan(os.fsencode(self.folder), b"")
+        self._scan(os.fsencode(self.folder))
         if self._problems:
             raise ValueError(f"{folder}: {self._listed()}. Every image needs a caption NAME.txt beside NAME.jpg.")
         if not len(self):
@@ -45,57 +48,48 @@ class PairFolder(ImageSource):
         """The image's file."""
         return Path(self.folder, self._images[index])
 
+    def _path(self, index: int, suffix: Optional[str] = None) -> str:
+        """The image's file, or the one with another suffix beside it."""
+        path = f"{self.folder}{os.sep}{self._images[index]}"
+        return path if suffix is None else os.path.splitext(path)[0] + suffix
+
     def open(self, index):
-        return open(self.path(index), "rb")
+        return open_regular(self._path(index))
 
     def stamp(self, index):
-        stat = os.stat(self.path(index))
-        return stat.st_size, stat.st_mtime_ns
+        return stamp_of(self._path(index))
 
     def caption(self, index):
-        path = self.path(index).with_suffix(self._captions.get(index, CAPTION_SUFFIX))
-        try:
-            return one_line(path.read_text(encoding="utf-8"), str(path))
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is not UTF-8 text ({error}): save it as UTF-8.") from error
+        path = self._path(index, self._captions.get(index, CAPTION_SUFFIX))
+        return one_line(read_text(path, LONGEST_CAPTION), printable(path))
 
     def metadata(self, index):
-        path = self.path(index).with_suffix(METADATA_SUFFIX)
+        path = self._path(index, METADATA_SUFFIX)
         try:
-            metadata = json.loads(path.read_text(encoding="utf-8"))
+            text = read_text(path, LONGEST_METADATA)
         except FileNotFoundError as error:
-            raise ValueError(f"{path} does not exist: a filter needs it beside the image.") from error
-        except ValueError as error:
-            raise ValueError(f"{path} is not JSON ({error}).") from error
-        if not isinstance(metadata, dict):
-            raise ValueError(f"{path} must hold one JSON object.")
-        return metadata
+            raise ValueError(f"{printable(path)} does not exist: a filter needs it beside the image.") from error
+        return parse_json(text, printable(path), remedy="correct or remove it")
 
     # Opening ----------------------------------------------------------------------------------------------------
 
-    def _scan(self, folder: bytes, prefix: bytes):
-        """Take in a folder and those in it, in the order of their names."""
-        images, captions, folders = [], {}, set()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                name = entry.name
-                if name.startswith(b"."):
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    folders.add(name)
-                    continue
-                stem, dot, suffix = name.rpartition(b".")
-                suffix = (dot + suffix).decode("utf-8", "replace")
-                if suffix.lower() in IMAGE_SUFFIXES and entry.is_file():
-                    images.append(name)
-                elif suffix.lower() == CAPTION_SUFFIX and entry.is_file():
-                    captions[stem] = suffix
-                    if entry.stat().st_size == 0:
-                        self._problem("caption files that are empty", prefix + name)
+    def _scan(self, folder: bytes):
+        """Take in a folder and those in it, however deep, in the order of their names."""
+        open_folders = [self._take_in(folder, b"")]
+        while open_folders:
+            inner = next(open_folders[-1], None)
+            if inner is None:
+                open_folders.pop()
+            else:
+                open_folders.append(self._take_in(*inner))
+
+    def _take_in(self, folder: bytes, prefix: bytes):
+        """Take in a folder's images; gives (folder, prefix) of each folder in it when its turn comes."""
+        images, captions, folders = self._listing(folder, prefix)
         stems = set()
         for name in sorted(images + list(folders)):
             if name in folders:
-                self._scan(os.path.join(folder, name), prefix + name + b"/")
+                yield os.path.join(folder, name), prefix + name + b"/"
                 continue
             stem = name.rpartition(b".")[0]
             if stem in stems:
@@ -109,6 +103,31 @@ class PairFolder(ImageSource):
         for stem in sorted(captions.keys() - stems):
             self._problem("caption files without an image", prefix + stem + captions[stem].encode())
 
+    def _listing(self, folder: bytes, prefix: bytes) -> tuple[list, dict, set]:
+        """What is in a folder: names of images, {stem: suffix} of captions, names of folders."""
+        images, captions, folders = [], {}, set()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if name.startswith(b"."):
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.add(name)
+                    continue
+                stem, dot, suffix = name.rpartition(b".")
+                suffix = (dot + suffix).decode("utf-8", "replace")
+                if suffix.lower() not in (*IMAGE_SUFFIXES, CAPTION_SUFFIX):
+                    continue
+                if not is_regular(entry):
+                    self._problem("names of images or captions that are no files", prefix + name)
+                elif suffix.lower() in IMAGE_SUFFIXES:
+                    images.append(name)
+                else:
+                    captions[stem] = suffix
+                    if entry.stat().st_size == 0:
+                        self._problem("caption files that are empty", prefix + name)
+        return images, captions, folders
+
     def _problem(self, label: str, name: bytes):
         names = self._problems.setdefault(label, [])
         names.append(os.fsdecode(name))
@@ -117,6 +136,14 @@ class PairFolder(ImageSource):
         return "; ".join(
             f"{len(names)} {label}: {listed(names, len(names))}" for label, names in self._problems.items()
         )
+
+
+def is_regular(entry: os.DirEntry) -> bool:
+    """Whether it is a file or a link to one; False for pipes, devices, and links to folders, nothing or themselves."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
 
 
 def check_folder(folder):

@@ -5,9 +5,12 @@ import os
 import signal
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 
+from ldm.child_processes import get_signal_at_parents_end, prctl
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 REMEDY = "Start again; `taskset -c 0 COMMAND` does without such processes."
 
 
@@ -17,12 +20,14 @@ def in_processes(function: Callable, things: Sequence) -> Iterator:
     A ValueError or OSError of `function` is raised when its turn comes; ChildProcessError names the thing whose process
     died. The processes are forks, since fresh interpreters would import everything again, Paddle included, and run the
     user's script: `function` must leave threads and GPUs alone. A pipe for each, not concurrent.futures, whose executor
-    waits for ever if a process is killed while it sends a result, and leaves them behind if their parent is killed.
+    waits for ever if a process is killed while it sends a result, and leaves them behind if their parent is killed: these
+    end with it, whatever they are at. Ctrl-C is the parent's alone to tell of.
     """
     count = min(len(things), _cores())
     if count < 2:
         yield from map(function, things)
         return
+    prctl()  # found before the fork
     waiting, workers, answers = deque(range(len(things))), {}, {}
     try:
         for _ in range(count):
@@ -61,8 +66,15 @@ class _Worker:
         context = multiprocessing.get_context("fork")
         self.connection, other = context.Pipe()
         self._things, self.number = things, None
-        self._process = context.Process(target=_work, args=(function, things, self.connection, other), daemon=True)
-        self._process.start()
+        arguments = (function, things, self.connection, other, os.getpid())
+        self._process = context.Process(target=_work, args=arguments, daemon=True)
+        try:
+            with _signals_wait():
+                self._process.start()
+        except BaseException:  # a Ctrl-C that has waited comes at the block's end
+            if self._process.pid:
+                self.end()
+            raise
         other.close()  # only the process has it now, so the pipe ends when the process dies
 
     def start(self, number: int):
@@ -87,10 +99,22 @@ class _Worker:
         self.connection.close()
 
 
-def _work(function, things, parents_end, connection):
-    parents_end.close()  # so that the pipe ends here when the parent dies
-    for name in (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+@contextmanager
+def _signals_wait():
+    """Python would lose a Ctrl-C that comes while it forks; the child would tell of it, too."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(function, things, parents_end, connection, parent):
+    get_signal_at_parents_end(signal.SIGKILL, parent)
+    parents_end.close()  # so that the pipe ends here, too, when the parent dies
+    for name in SIGNALS:
         signal.signal(name, signal.SIG_DFL)  # to end without a word, whatever the parent does on them
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     while True:
         try:
             thing = things[connection.recv()]

@@ -6,6 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ldm.data.texts import printable
+
 
 class ImageSource(ABC):
     """N captioned images in a fixed order. Everything but the length is read from disk when it is asked for.
@@ -31,8 +33,8 @@ class ImageSource(ABC):
         """The image's file, to be read and closed."""
 
     @abstractmethod
-    def stamp(self, index: int) -> tuple[int, int]:
-        """(bytes, modification time in ns) of the image: another stamp, another image."""
+    def stamp(self, index: int) -> tuple[int, int, int, int]:
+        """stamp_of the image's file (ldm/data/stamps.py), its bytes being the image's: another stamp, perhaps another image."""
 
     @abstractmethod
     def metadata(self, index: int) -> dict:
@@ -40,7 +42,7 @@ class ImageSource(ABC):
 
     def label(self, index: int) -> str:
         """What messages call image `index`."""
-        return f"{self.where}/{self.name(index)}"
+        return printable(f"{self.where}/{self.name(index)}")
 
     def read(self, index: int) -> bytes:
         """The image's file, whole."""
@@ -93,15 +95,7 @@ class Captions(Sequence):
         return self.source.caption(index % len(self))
 
 
-def one_line(text: str, label: str) -> str:
-    """A caption without line breaks and double spaces; ValueError if nothing is left."""
-    line = " ".join(text.split())
-    if not line:
-        raise ValueError(f"{label} is empty: write a caption into it.")
-    return line
-
-
 def listed(names: Sequence, total: int, shown: int = 8) -> str:
     """The first of `total` names, for messages."""
     rest = f" and {total - shown} more" if total > shown else ""
-    return ", ".join(str(name) for name in names[:shown]) + rest
+    return ", ".join(printable(name) for name in names[:shown]) + rest

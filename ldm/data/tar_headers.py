@@ -1,6 +1,8 @@
 """Where the files in a tar lie. Plain headers are read directly, four times as fast as with tarfile, all others with it."""
 
+import io
 import os
+import struct
 import tarfile
 from collections.abc import Iterator
 from itertools import islice
@@ -11,6 +13,9 @@ CHUNK = 16 * BLOCK  # read at once; a header with an extension before it takes t
 FILE, EXTENSION = (b"0", b"\0"), b"x"
 TYPE, CHECKSUM, SIZE = 156, slice(148, 156), slice(124, 136)  # places in a header
 HARMLESS = {b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname", b"comment"}  # of an extension's keys
+LONGEST_EXTENSION = 1 << 20  # bytes of a name or extension before a header; tarfile would take what memory it claims
+DAMAGED = (tarfile.TarError, EOFError, ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError)
+DAMAGED += (struct.error,)  # what tarfile raises on headers that make no sense
 
 
 class _Unusual(Exception):
@@ -20,7 +25,8 @@ class _Unusual(Exception):
 def tar_files(path: str) -> Iterator[tuple[str, int, int]]:
     """(name, offset of the data, size) of the regular files in an uncompressed tar, in its order.
 
-    tarfile.TarError for a damaged tar or one that was cut off.
+    tarfile.TarError for a damaged tar or one that was cut off. Names may be absolute or begin with ..: they are but
+    labels, nothing is ever opened by them. Links, devices and folders in it are no files.
     """
     done = 0
     try:
@@ -60,12 +66,19 @@ def _plain_files(path: str):
 def _checked_size(header: bytes) -> int:
     """The size in a header whose checksum is right. adler32's lower half is 1 + the sum of all bytes, modulo 65521."""
     try:
-        expected = int(header[CHECKSUM].strip(b"\0 "), 8)
+        expected = _octal(header[CHECKSUM])
         if adler32(header) & 0xFFFF != (1 + expected - 8 * 32 + sum(header[CHECKSUM])) % 65521:
             raise _Unusual
-        return int(header[SIZE].strip(b"\0 "), 8)
+        return _octal(header[SIZE])
     except (ValueError, IndexError):
         raise _Unusual from None
+
+
+def _octal(field: bytes) -> int:
+    digits = field.strip(b"\0 ")
+    if not digits.isdigit():  # int() would also take signs and underscores
+        raise _Unusual
+    return int(digits, 8)
 
 
 def _name(header: bytes) -> str:
@@ -86,10 +99,57 @@ def _keys(records: bytes) -> set:
 
 
 def _any_files(path: str):
-    with tarfile.open(path, "r:") as tar:
-        for member in tar:
+    with open(path, "rb") as file, _tar(file) as tar:
+        position = -1
+        for member in _members(tar):
+            if member.size < 0 or member.offset_data <= position:
+                raise tarfile.ReadError("a header's size is negative")
+            position = member.offset_data
+            if member.issparse():
+                raise tarfile.ReadError(f"{member.name!r} is a sparse file: write the tar without --sparse")
             if member.isreg():
                 yield member.name, member.offset_data, member.size
             tar.members = []  # it would keep every header it has seen
         if os.path.getsize(path) < tar.offset:
             raise tarfile.ReadError("its end is missing")
+
+
+def _tar(file) -> tarfile.TarFile:
+    try:
+        return tarfile.open(fileobj=_Bounded(file), mode="r:")
+    except DAMAGED as error:
+        raise tarfile.ReadError(str(error) or type(error).__name__) from error
+
+
+def _members(tar: tarfile.TarFile):
+    """The headers in a tar; whatever tarfile raises on damaged ones is a TarError."""
+    while True:
+        try:
+            member = tar.next()
+        except DAMAGED as error:
+            raise tarfile.ReadError(str(error) or type(error).__name__) from error
+        if member is None:
+            return
+        yield member
+
+
+class _Bounded(io.RawIOBase):
+    """A tar's file for tarfile, which believes the lengths in headers, and at its end would wait for more for ever."""
+
+    def __init__(self, file):
+        self.file, self.ended = file, False
+
+    def read(self, size=-1):
+        if not 0 <= size <= LONGEST_EXTENSION:
+            raise tarfile.ReadError(f"an extension of {size} bytes before a header")
+        data = self.file.read(size)
+        if not data and size and self.ended:
+            raise tarfile.ReadError("unexpected end of data")
+        self.ended = not data
+        return data
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        return self.file.seek(offset, whence)
+
+    def tell(self):
+        return self.file.tell()

@@ -1,10 +1,8 @@
 """What lies where in a webdataset tar: read from its headers once, then kept in a small file."""
 
 import hashlib
-import os
 import sys
 import tarfile
-import zipfile
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -17,16 +15,20 @@ from typing import Optional
 import numpy as np
 from tqdm.auto import tqdm
 
-from ldm.atomic import atomic_path
+from ldm.data.kept_arrays import damaged, read_arrays, write_arrays
 from ldm.data.names import Names
 from ldm.data.pairs import IMAGE_SUFFIXES
 from ldm.data.processes import in_processes
 from ldm.data.source import listed
+from ldm.data.stamps import stamp_of
 from ldm.data.tar_headers import tar_files
+from ldm.data.texts import printable
 
-FORMAT = 1  # raise it when the arrays mean something else
+FORMAT = 2  # raise it when the arrays mean something else
 PARTS = ("image", "txt", "json")  # columns of the places
 NO_PLACE = (-1, 0)
+INT64 = np.dtype(np.int64)
+ARRAYS = {"stamp": (INT64, 1), "places": (INT64, 3), "letters": (np.dtype(np.uint8), 1), "ends": (INT64, 1)}
 IMAGES = {suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES}
 MAGIC = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -57,27 +59,33 @@ def indices_of_tars(paths: Sequence[str], index_dir=None) -> list[TarIndex]:
 
 def _stamp(path: str) -> np.ndarray:
     """What tells whether a tar has changed."""
-    stat = os.stat(path)
-    return np.array([FORMAT, stat.st_size, stat.st_mtime_ns], np.int64)
+    return np.array([FORMAT, *(value % 2**63 for value in stamp_of(path))], INT64)  # inodes may have 64 bits
 
 
 def _kept(file: Path, stamp: np.ndarray) -> Optional[TarIndex]:
-    """The index in a file; None if there is none of this stamp."""
-    if not file.is_file():
+    """The index in a file; None if there is none of this stamp. ValueError if it is damaged or points outside the tar."""
+    arrays = read_arrays(file, ARRAYS)
+    if not arrays or not np.array_equal(arrays["stamp"], stamp):
         return None
+    places = arrays["places"]
     try:
-        with np.load(file) as arrays:
-            if not np.array_equal(arrays["stamp"], stamp):
-                return None
-            return TarIndex(Names.from_arrays(arrays["letters"], arrays["ends"]), arrays["places"])
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{file} is damaged ({error}): delete it, it is made again.") from error
+        names = Names.from_arrays(arrays["letters"], arrays["ends"])
+    except ValueError as error:
+        raise damaged(file, error) from error
+    if places.shape != (len(names), len(PARTS), 2):
+        raise damaged(file, f"{len(names)} names and places of shape {places.shape}")
+    offsets, lengths = places[..., 0], places[..., 1]
+    inside = (offsets >= 0) & (lengths >= 0) & (offsets <= stamp[1]) & (lengths <= stamp[1] - offsets)
+    inside[:, 1:] |= (places[:, 1:] == NO_PLACE).all(-1)
+    if not inside.all():
+        raise damaged(file, "places outside the tar")
+    return TarIndex(names, places)
 
 
 def _keep(index: TarIndex, path: str, stamp: np.ndarray, index_dir):
     try:
-        with atomic_path(_index_path(path, index_dir)) as temporary, open(temporary, "wb") as file:
-            np.savez(file, stamp=stamp, places=index.places, **index.names.arrays())
+        arrays = {"stamp": stamp, "places": index.places, **index.names.arrays()}
+        write_arrays(_index_path(path, index_dir), arrays)
     except OSError as error:  # a read-only dataset: only the next start is slower
         print(f"The index of {path} is not kept ({error}): give --index_dir a folder to keep it in.", file=sys.stderr)
 
@@ -92,15 +100,18 @@ def _index_path(path: str, index_dir) -> Path:
 def scan_tar(path: str) -> TarIndex:
     """The index from the tar's headers, files grouped into samples as the webdataset package does.
 
-    ValueError names samples with no image, several or a file twice, a compressed tar and a damaged one.
+    ValueError names samples with no image, several, a file twice or one that comes again later, a compressed tar and a
+    damaged one.
     """
-    names, places, problems = Names(), array("q"), {}
+    names, places, problems, keys = Names(), array("q"), {}, array("q")
+    _check_uncompressed(path)
     try:
         for key, files in groupby(_members(path), itemgetter(0)):  # neighbours of one key are a sample
             sample, twice = {}, False
             for _, suffix, offset, size in files:
                 twice = twice or suffix in sample
                 sample[suffix] = offset, size
+            keys.append(hash(key))
             images = [suffix for suffix in sample if suffix in IMAGES]
             if len(images) != 1 or twice:
                 problems.setdefault(_problem(images, twice), []).append(key)
@@ -109,11 +120,20 @@ def scan_tar(path: str) -> TarIndex:
             for part in (images[0], *PARTS[1:]):
                 places.extend(sample.get(part, NO_PLACE))
     except (tarfile.TarError, EOFError) as error:
-        raise ValueError(f"{path} cannot be read as a tar ({error}): replace or remove it.") from error
+        raise ValueError(f"{printable(path)} cannot be read as a tar ({error}): replace or remove it.") from error
+    if not problems and (again := _come_again(names, np.frombuffer(keys, INT64))):
+        problems["samples that come again later"] = again
     if problems:
         parts = (f"{len(keys)} {what}: {listed(keys, len(keys))}" for what, keys in problems.items())
         raise ValueError(f"{path}: {'; '.join(parts)}.")
     return TarIndex(names, np.array(places, np.int64).reshape(-1, len(PARTS), 2))
+
+
+def _come_again(names: Names, keys) -> list:
+    """Names of samples whose KEY another one before them has; known by hashes of the keys (N,), in little memory."""
+    order = np.argsort(keys, kind="stable")
+    again = order[1:][keys[order][1:] == keys[order][:-1]]
+    return [names[index] for index in np.sort(again).tolist()]
 
 
 def _problem(images: list, twice: bool) -> str:
@@ -132,17 +152,26 @@ def split_name(name: str) -> tuple:
     return (folder + slash + stem, suffix) if stem and dot else (None, None)
 
 
-def _members(path: str) -> Iterator[tuple[str, str, int, int]]:
-    """(KEY, suffix in small letters, offset, size) of the tar's files that belong to samples."""
+def _check_uncompressed(path: str):
     with open(path, "rb") as file:
         start = file.read(8)
     for magic, name in MAGIC.items():
         if start.startswith(magic):
             raise ValueError(
-                f"{path} is compressed with {name}: unpack it to a plain .tar, which can be read anywhere in."
+                f"{printable(path)} is compressed with {name}: unpack it to a plain .tar, which can be read anywhere in."
             )
+
+
+def _members(path: str) -> Iterator[tuple[str, str, int, int]]:
+    """(KEY, suffix in small letters, offset, size) of the tar's files that belong to samples, hidden ones left out."""
     for name, offset, size in tar_files(path):
-        if not name.startswith(".") and "/." not in name:
-            key, suffix = split_name(name)
-            if key is not None:
-                yield key, suffix.lower(), offset, size
+        if (name.startswith(".") or "/." in name) and _hidden(name):
+            continue
+        key, suffix = split_name(name)
+        if key is not None:
+            yield key, suffix.lower(), offset, size
+
+
+def _hidden(name: str) -> bool:
+    """Whether a part of the name begins with a dot; . and .. are no such parts: `tar cf x.tar .` writes ./NAME."""
+    return any(part.startswith(".") and part not in (".", "..") for part in name.split("/"))

@@ -1,15 +1,18 @@
 """Webdataset tars on this machine as a map: KEY.jpg, KEY.txt and KEY.json of a sample lie anywhere in them."""
 
 import glob
-import json
 import os
 
 import numpy as np
 
+from ldm.data.braces import expanded
 from ldm.data.file_slices import FileSlices
 from ldm.data.names import Names
-from ldm.data.source import ImageSource, listed, one_line
+from ldm.data.source import ImageSource, listed
+from ldm.data.stamps import stamp_of
 from ldm.data.tar_index import PARTS, indices_of_tars
+from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, decoded, one_line, printable
+from ldm.json_files import parse_json
 
 IMAGE, TEXT, JSON = range(len(PARTS))
 
@@ -23,13 +26,15 @@ class TarSource(ImageSource):
 
     def __init__(self, paths: list, caption_key: str = "", index_dir=None):
         self.paths, self.where, self._caption_key = list(paths), os.path.dirname(paths[0]) or ".", caption_key
+        self._stamps, self._slices = list(map(stamp_of, self.paths)), FileSlices()
+        for path, stamp in zip(self.paths, self._stamps):
+            self._slices.expect(path, *stamp[:2])
         self._names, places, counts = Names(), [], []
         for index in indices_of_tars(self.paths, index_dir):
             self._names.extend(index.names)
             places.append(index.places)
             counts.append(len(index.names))
         self._places, self._starts = np.concatenate(places), np.cumsum([0, *counts])
-        self._stamps, self._slices = [os.stat(path).st_mtime_ns for path in self.paths], FileSlices()
         if not len(self):
             raise ValueError(f"{listed(self.paths, len(self.paths))}: no samples, KEY.jpg with KEY.txt.")
         part = JSON if caption_key else TEXT
@@ -48,7 +53,7 @@ class TarSource(ImageSource):
         return f"{os.path.basename(self._path(index))}/{self._names[index]}"
 
     def label(self, index):
-        return f"{self._path(index)}/{self._names[index]}"
+        return printable(f"{self._path(index)}/{self._names[index]}")
 
     def open(self, index):
         return self._slices.open(self._path(index), *self._place(index, IMAGE))
@@ -57,7 +62,7 @@ class TarSource(ImageSource):
         return self._part(index, IMAGE)
 
     def stamp(self, index):
-        return self._place(index, IMAGE)[1], self._stamps[self._tar(index)]
+        return self._place(index, IMAGE)[1], *self._stamps[self._tar(index)][1:]
 
     def caption(self, index):
         label = f"The caption of {self.label(index)}"
@@ -66,21 +71,13 @@ class TarSource(ImageSource):
             if not isinstance(text, str):
                 raise ValueError(f"{self.label(index)}: its .json has no text {self._caption_key!r} (--caption_key).")
             return one_line(text, label)
-        try:
-            return one_line(self._part(index, TEXT).decode("utf-8"), label)
-        except UnicodeDecodeError as error:
-            raise ValueError(f"{label} is not UTF-8 text ({error}).") from error
+        return one_line(self._text(index, TEXT, label, LONGEST_CAPTION), label)
 
     def metadata(self, index):
         if self._places[index, JSON, 1] <= 0:
             raise ValueError(f"{self.label(index)} has no .json beside it, which filters and --caption_key need.")
-        try:
-            metadata = json.loads(self._part(index, JSON))
-        except ValueError as error:
-            raise ValueError(f"{self.label(index)}: its .json is damaged ({error}).") from error
-        if not isinstance(metadata, dict):
-            raise ValueError(f"{self.label(index)}: its .json must hold one JSON object.")
-        return metadata
+        label = f"{self.label(index)}: its .json"
+        return parse_json(self._text(index, JSON, label, LONGEST_METADATA), label, remedy="write the tar again")
 
     def _tar(self, index: int) -> int:
         return int(np.searchsorted(self._starts, index, side="right")) - 1
@@ -95,6 +92,11 @@ class TarSource(ImageSource):
     def _part(self, index: int, part: int) -> bytes:
         return self._slices.read(self._path(index), *self._place(index, part))
 
+    def _text(self, index: int, part: int, label: str, longest: int) -> str:
+        offset, length = self._place(index, part)
+        data = self._slices.read(self._path(index), offset, min(length, longest + 1))
+        return decoded(data, label, longest)
+
 
 def find_tars(text: str) -> list[str]:
     """Paths from what a user wrote: tars separated by commas, each a path, a glob pattern or with {000..123} braces.
@@ -102,15 +104,13 @@ def find_tars(text: str) -> list[str]:
     The order is that of the text, and by name within a pattern. FileNotFoundError names what matches nothing,
     ValueError what is no plain local tar.
     """
-    from webdataset.shardlists import expand_urls
-
     found = []
     for pattern in _split(text):
         if "://" in pattern or pattern.startswith("pipe:"):
             raise ValueError(
                 f"--dataset_path {pattern}: only tars on this machine can be read in any order; download it."
             )
-        for path in [pattern] if os.path.exists(pattern) else expand_urls(pattern):
+        for path in [pattern] if os.path.exists(pattern) else expanded(pattern):
             matches = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
             if not matches:
                 raise FileNotFoundError(f"--dataset_path {text}: nothing matches {path}.")

@@ -1,42 +1,51 @@
 """Image files -> float arrays: upright RGB, resized to cover a size, cropped (release: Resize, crop)."""
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from ldm.data.crops import place_crop
+from ldm.data.image_files import Unsupported, opened, orientation
 
-ORIENTATION = 0x0112  # EXIF tag
-TURNED = (5, 6, 7, 8)  # its values that swap width and height
-UNREADABLE = (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError)
+# EXIF orientation -> how the image is turned upright
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180, 4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE, 6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # fmt: skip
+TURNED = (5, 6, 7, 8)  # orientations that swap width and height
+MOST_COVERING = 1 << 26  # pixels of a resized image before it is cut; only shapes beyond 1:64 have more at 1024
 
 
 def open_rgb(file, label=None) -> Image.Image:
     """An image file as upright RGB, 8 bits: EXIF orientation applied, transparency laid on white.
 
-    file: a path, or a binary file that messages call `label`. ValueError names one that is no image or is damaged.
+    file: a path, or a binary file that messages call `label`. Of animations the first picture. ValueError names one that
+    is no image, is damaged, has too many pixels or a kind of pixels that has no certain meaning (ldm/data/image_files.py).
     """
-    try:
-        with Image.open(file) as image:
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith(("I", "F")):  # 16 bits of grey
-                return _eight_bits(image).convert("RGB")
-            if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-                image = image.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-            return image.convert("RGB")
-    except UNREADABLE as error:
-        raise _unreadable(label or file, error) from error
+    with opened(file, label) as image:
+        image.load()
+        turn = UPRIGHT.get(orientation(image))
+        rgb = _rgb(image)
+        return rgb if turn is None else rgb.transpose(turn)
 
 
-def _unreadable(label, error) -> ValueError:
-    return ValueError(f"{label} cannot be read as an image ({error}): replace or remove it.")
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):
+        return _eight_bits(image).convert("RGB")
+    if image.mode in ("RGBA", "LA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image.convert("RGB")
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """16-bit grey -> 8-bit grey; PIL's own conversion would clip at 255 instead of scaling."""
-    values = np.asarray(image, np.float64) / 257
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+    values = np.asarray(image)
+    if values.min() < 0 or values.max() > 0xFFFF:
+        raise Unsupported("it has 32 bits of grey, whose scale is unknown: save it with 8 or 16")
+    values = values.astype(np.uint32)
+    values[values == image.info.get("transparency", -1)] = 0xFFFF
+    return Image.fromarray(((values + 128) // 257).astype(np.uint8))
 
 
 def upright_size(file, label: str) -> tuple[int, int]:
@@ -44,14 +53,11 @@ def upright_size(file, label: str) -> tuple[int, int]:
 
     A PNG whose orientation comes after its pixels counts as upright: looking for it would mean reading all of it.
     """
-    try:
-        with Image.open(file) as image:
-            width, height = image.size
-            header_has_exif = image.format != "PNG" or "exif" in image.info
-            turned = header_has_exif and image.getexif().get(ORIENTATION) in TURNED
-            return (height, width) if turned else (width, height)
-    except UNREADABLE as error:
-        raise _unreadable(label, error) from error
+    with opened(file, label) as image:
+        width, height = image.size
+        header_has_exif = image.format != "PNG" or "exif" in image.info
+        turned = header_has_exif and orientation(image) in TURNED
+        return (height, width) if turned else (width, height)
 
 
 def resize_and_crop(
@@ -59,12 +65,18 @@ def resize_and_crop(
 ) -> Image.Image:
     """Resized (antialiased) just to cover `size`, a side or (width, height), then cut to it by `crop` (ldm/data/crops.py).
 
-    For a square that means: the short side becomes `size`.
+    For a square that means: the short side becomes `size`. Very long images are cut before they are resized.
     """
     size = (size, size) if isinstance(size, int) else tuple(size)
     scale = max(wanted / side for wanted, side in zip(size, image.size))
     covering = tuple(max(wanted, round(side * scale)) for wanted, side in zip(size, image.size))
-    image = image.resize(covering, resample)
+    if covering[0] * covering[1] > MOST_COVERING:
+        window = tuple(min(side, max(1, round(wanted / scale))) for wanted, side in zip(size, image.size))
+        return _window(image, window, crop, rng).resize(size, resample)
+    return _window(image.resize(covering, resample), size, crop, rng)
+
+
+def _window(image: Image.Image, size: tuple, crop: str, rng) -> Image.Image:
     left, top = place_crop(image, size, crop, rng)
     return image.crop((left, top, left + size[0], top + size[1]))
 

@@ -67,4 +67,6 @@ class AdaptiveWeight:
         edges, losses = (np.asarray(state[key], np.float32) for key in ("edges", "losses"))
         if edges.shape != self.edges.shape or losses.shape != self.losses.shape:
             raise ValueError(f"Adaptive weight state has {losses.size} buckets, expected {self.losses.size}.")
+        if not (np.isfinite(losses).all() and (losses >= 0).all() and np.array_equal(edges, self.edges)):
+            raise ValueError("Adaptive weight state has other buckets, or losses that are not finite.")
         self.edges, self.losses = edges, losses

@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 from PIL import Image
 
+from ldm.blame import check_finite
 from ldm.data.transforms import resize_and_crop, to_array
 from ldm.sizes import PRIOR_FACTOR, TRAINING_FACTOR
 
@@ -24,5 +25,10 @@ def resized(images, size: int) -> list:
 
 
 def prior_latents(cascade, images) -> paddle.Tensor:
-    """Square pictures, uint8 (S, S, 3) -> latents (B, 16, ceil(S / 42.67), ceil(S / 42.67))."""
-    return cascade.prior.encode(as_batch(resized(images, training_size(images[0].shape[0]))))
+    """Square pictures, uint8 (S, S, 3) -> latents (B, 16, ceil(S / 42.67), ceil(S / 42.67)).
+
+    FloatingPointError, which names the file to blame, where one is not finite.
+    """
+    latents = cascade.prior.encode(as_batch(resized(images, training_size(images[0].shape[0]))))
+    check_finite(latents, "EfficientNet encoder: the latent of a picture", lambda: cascade.frozen.blame("effnet"))
+    return latents

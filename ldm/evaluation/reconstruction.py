@@ -6,7 +6,6 @@ from ldm.evaluation.measures import psnr, spread, ssim
 from ldm.evaluation.scores import NOTE, read_pictures, score_rows, score_table
 from ldm.evaluation.sheets import save_rows
 from ldm.evaluation.tables import markdown_table
-from ldm.generation import to_uint8
 
 SHOWN = 8
 SHEET = "reconstruction.png"
@@ -22,7 +21,7 @@ def measure(bench: Bench) -> dict:
     for part in bench.batches("Reconstruction"):
         decoded += list(decode(bench, pictures[part], bench.captions[part], bench.settings.seed + part.start))
         decoder = bench.cascade.decoder
-        stage_a += list(to_uint8(decoder.decode(decoder.encode(as_batch(pictures[part])))))
+        stage_a += list(decoder.finished(decoder.encode(as_batch(pictures[part])), *pictures[0].shape[:2]))
     save_rows(bench.folder / SHEET, (pictures[:SHOWN], decoded[:SHOWN]), bench.settings.as_dict())
     ways = {"decoded": decoded, "stage_a": stage_a, "other": pictures[1:] + pictures[:1]}
     return {

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from ldm.atomic import atomic_path
+from ldm.json_files import read_json
 
 RESULTS_FILE, REPORT_FILE = "results.json", "results.md"
 
@@ -18,7 +19,7 @@ def open_results(folder, weights: dict, parts) -> dict:
     if not path.exists():
         return empty
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path)
         same, stale = document["weights"]["sha256"] == weights["sha256"], set(document["parts"]) - set(parts)
     except (ValueError, TypeError, KeyError) as error:
         raise ValueError(f"{path} cannot be read ({error}): remove it or choose another --output_dir.") from error
@@ -33,8 +34,15 @@ def open_results(folder, weights: dict, parts) -> dict:
 
 
 def save_results(folder, document: dict, report: str):
-    """Write both files, each whole or not at all."""
-    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    """Write both files, each whole or not at all. FloatingPointError for a measurement that is NaN or infinite."""
+    try:
+        text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    except ValueError as error:
+        last = list(document["parts"])[-1]
+        raise FloatingPointError(
+            f"{Path(folder) / RESULTS_FILE} is not written: a number that {last} has measured is not finite. Look for "
+            "damaged weights (inference.py names them)."
+        ) from error
     for name, content in ((RESULTS_FILE, text), (REPORT_FILE, report)):
         with atomic_path(Path(folder) / name) as temporary:
             temporary.write_text(content, encoding="utf-8")

@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 from PIL import Image
 
+from ldm.blame import check_finite
 from ldm.clip_pair import best_matches
 from ldm.data.transforms import clip_array
 from ldm.evaluation.bench import Bench
@@ -33,7 +34,7 @@ def same_clip(frozen) -> bool:
 
 def text_embeds(frozen, captions, parts) -> np.ndarray:
     """Unit vectors (N, d) of captions, encoded in slices."""
-    return _units([frozen.text.encode(captions[part])[1] for part in parts])
+    return _units([frozen.text.encode(captions[part])[1] for part in parts], frozen, "text")
 
 
 def picture_embeds(frozen, pictures, parts) -> np.ndarray:
@@ -43,10 +44,13 @@ def picture_embeds(frozen, pictures, parts) -> np.ndarray:
         pixels = [clip_array(Image.fromarray(image), frozen.image.image_size) for image in images]
         return frozen.image(paddle.to_tensor(np.stack(pixels)))
 
-    return _units([embeds(pictures[part]) for part in parts])
+    return _units([embeds(pictures[part]) for part in parts], frozen, "image")
 
 
-def _units(batches) -> np.ndarray:
+def _units(batches, frozen, kind: str) -> np.ndarray:
+    """FloatingPointError where an embedding is not finite: nothing is nearest to NaN, and chance would be reported."""
+    for batch in batches:
+        check_finite(batch, f"CLIP's {kind} tower: an embedding", lambda: frozen.blame(kind))
     rows = np.concatenate([batch.astype("float32").numpy()[:, 0] for batch in batches])
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 

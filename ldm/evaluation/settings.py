@@ -1,9 +1,9 @@
 """What an evaluation is: prompts, sizes, sampling, and the names of its parts. No package is needed to read this."""
 
-import math
 from dataclasses import asdict, dataclass
 
-from ldm.sizes import MINIMUM
+from ldm.limits import MOST_IMAGES, MOST_PROMPTS, MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.sizes import MINIMUM, check_size
 
 PARTS = (
     "judge",
@@ -36,21 +36,20 @@ class EvaluationSettings:
 
     def check(self):
         """ValueError for anything that cannot be honoured, before a weight is read."""
-        for name in ("count", "steps", "decoder_steps", "batch_size", "grid_count"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"--{name} {getattr(self, name)} is too few: give 1 or more.")
+        check_count("--batch_size", self.batch_size, MOST_IMAGES)
+        for name in ("count", "grid_count"):
+            check_count(f"--{name}", getattr(self, name), MOST_PROMPTS)
+        for name in ("steps", "decoder_steps"):
+            check_count(f"--{name}", getattr(self, name), MOST_STEPS)
         for name in ("seed", "scene_seed"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"--{name} {getattr(self, name)} is negative: give 0 or more.")
+            check_image_seed(f"--{name}", getattr(self, name), 2 * self.count)  # the part `seeds` counts on
         for name in ("cfg", "decoder_cfg"):
-            if not math.isfinite(getattr(self, name)):
-                raise ValueError(
-                    f"--{name} {getattr(self, name)} is no number: give one such as 4.0; 1 switches it off."
-                )
+            check_guidance(f"--{name}", getattr(self, name))
         if self.size < MINIMUM or self.size % SIDE_MULTIPLE:
             raise ValueError(
                 f"--size {self.size} is unsuitable: give {MINIMUM} or more, a multiple of {SIDE_MULTIPLE}."
             )
+        check_size(self.size, self.size)
 
     def as_dict(self) -> dict:
         return asdict(self)

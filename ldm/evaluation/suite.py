@@ -12,8 +12,11 @@ from ldm.evaluation.measures import check_ssim
 from ldm.evaluation.results import open_results, save_results
 from ldm.evaluation.settings import EvaluationSettings, check_parts
 from ldm.evaluation.untrustworthy import Untrustworthy
+from ldm.generation_memory import check_room
+from ldm.generation_work import Sizes
 from ldm.images import check_writable
-from ldm.pipeline import StableCascade
+from ldm.memory_now import available, on_cpu
+from ldm.pipeline import StableCascade, networks_of
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ def evaluate(settings: EvaluationSettings, parts, output_dir, weights=None, prio
     if "reconstruction" in parts:
         check_ssim()
     folder = check_writable(output_dir)
+    sizes = Sizes(settings.size, settings.size, min(settings.batch_size, settings.count))
+    check_room(networks_of(weights, prior_path=prior_weights), sizes, available(), on_cpu=on_cpu())
     cascade = StableCascade(weights, prior_path=prior_weights)
     say(cascade.describe())
     document = open_results(folder, fingerprint(used_files(cascade)), parts)

@@ -8,7 +8,7 @@ that changes nothing has not been learned, long before images show it.
 import numpy as np
 import paddle
 
-from ldm.conditions import encode_captions
+from ldm.blame import check_finite
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.prediction import prediction_of
 from ldm.diffusion.schedule import CosineSchedule, diffuse, undiffuse
@@ -56,8 +56,9 @@ def latent_errors(prior, latents, captions, indices) -> np.ndarray:
     schedule = CosineSchedule()
     log_snr = schedule.log_snr(paddle.full([len(indices)], TIME))
     noised = diffuse(x0, epsilon, log_snr)
-    conditions = prior.conditions(encode_captions(prior.frozen, captions))
+    conditions = prior.conditions(prior.encoded(captions))
     output = prior.unet(noised, schedule.noise_condition(log_snr), **conditions).astype("float32")
+    check_finite(output, "Stage C: its prediction", prior.blame)
     estimate = undiffuse(noised, prediction_of(prior.unet).epsilon(output, noised, log_snr), log_snr)
     return ((estimate - x0) ** 2).mean(axis=[1, 2, 3]).numpy()
 

@@ -133,9 +133,9 @@ class LoRA(nn.LayerList):
 
     @staticmethod
     def _check(rank, alpha, dropout):
-        if rank < 1 or alpha <= 0 or not 0 <= dropout < 1:
+        if rank < 1 or not 0 < alpha < float("inf") or not 0 <= dropout < 1:  # NaN compares as neither
             raise ValueError(
-                f"A LoRA needs rank >= 1, alpha > 0 and dropout in [0, 1); got rank {rank}, alpha {alpha}, dropout {dropout}."
+                f"A LoRA needs rank >= 1, a finite alpha > 0 and dropout in [0, 1); got rank {rank}, alpha {alpha}, dropout {dropout}."
             )
 
     def attach(self):

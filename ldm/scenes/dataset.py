@@ -1,6 +1,8 @@
 """Scenes on disk: the image-text folder users train on, and scenes.jsonl, which says what every picture shows."""
 
 import json
+import os
+import signal
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
@@ -11,6 +13,8 @@ import numpy as np
 from PIL import Image
 
 from ldm.atomic import atomic_path
+from ldm.child_processes import get_signal_at_parents_end
+from ldm.json_files import parse_json, read_json
 from ldm.scenes.captions import caption
 from ldm.scenes.render import render
 from ldm.scenes.sampling import SPLITS, held_out, sample_scene
@@ -76,7 +80,7 @@ def _claim(folder: Path, settings: SceneSettings):
     path = folder / SETTINGS_FILE
     if path.exists():
         try:
-            begun = SceneSettings(**json.loads(path.read_text(encoding="utf-8")))
+            begun = SceneSettings(**read_json(path))
         except (ValueError, TypeError) as error:
             raise ValueError(f"{path} cannot be read ({error}): choose a new folder.") from error
         for name, old in asdict(begun).items():
@@ -101,10 +105,20 @@ def write_scenes(folder, settings: SceneSettings, workers: int = 1, progress=ite
     folder = Path(folder)
     _claim(folder, settings)
     write = partial(_write_example, folder, settings)
-    with ProcessPoolExecutor(workers) if workers > 1 else nullcontext() as pool:
+    with _pool(workers) if workers > 1 else nullcontext() as pool:
         lines = pool.map(write, range(settings.count), chunksize=64) if pool else map(write, range(settings.count))
         with atomic_path(folder / SCENES_FILE) as temporary, open(temporary, "w", encoding="utf-8") as out:
             out.writelines(f"{line}\n" for line in progress(lines))
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    return ProcessPoolExecutor(workers, initializer=_begin_worker, initargs=(os.getpid(),))
+
+
+def _begin_worker(parent: int):
+    """A worker ends with its parent, and leaves it to it to tell of a Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    get_signal_at_parents_end(signal.SIGKILL, parent)
 
 
 def read_scenes(folder) -> dict[str, tuple[Scene, str]]:
@@ -112,6 +126,13 @@ def read_scenes(folder) -> dict[str, tuple[Scene, str]]:
     path = Path(folder) / SCENES_FILE
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist: finish the folder with scripts/make_scene_dataset.py.")
-    with open(path, encoding="utf-8") as lines:
-        values = [json.loads(line) for line in lines]
-    return {value["name"]: (Scene.from_dict(value["scene"]), value["caption"]) for value in values}
+    scenes = {}
+    with open(path, "rb") as lines:
+        for number, line in enumerate(lines, 1):
+            where = f"{path}, line {number}"
+            value = parse_json(line.decode("utf-8", "replace"), where, remedy="make the folder again")
+            try:
+                scenes[value["name"]] = Scene.from_dict(value["scene"]), value["caption"]
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{where} is no scene ({error}): make the folder again.") from error
+    return scenes

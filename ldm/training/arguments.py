@@ -1,16 +1,20 @@
 """Command lines of the trainers: what PaddleNLP's TrainingArguments lacks, and refusals of what it would ignore."""
 
 from dataclasses import dataclass, field, fields
-from difflib import get_close_matches
 from typing import ClassVar, Optional
 
 import paddle
-from paddlenlp.trainer import PdArgumentParser, TrainingArguments
+from paddlenlp.trainer import TrainingArguments
+from paddlenlp.trainer.trainer_utils import SchedulerType
 
 from ldm.data.crops import check_crop
 from ldm.release import check_device_dtype
 from ldm.sizes import MINIMUM
+from ldm.training.batch_memory import check_batch_memory
+from ldm.training.flag_parser import FlagParser
+from ldm.training.inherited import RANGES, REFUSED, check_inherited
 from ldm.training.unsupported import check_supported
+from ldm.training.values import EVERY, NEAR_ONE, SHARE, SIDE, Range, check_values, number
 
 
 @dataclass
@@ -26,10 +30,10 @@ class DataArguments:
             "tars: paths, 'globs/*.tar' and {000..123} braces, separated by commas"
         },
     )
-    output_size: Optional[int] = field(
-        default=None, metadata={"help": "size of the images that will be generated; --resolution follows from it"}
+    output_size: Optional[int] = number(
+        None, Range(1, 2 * SIDE.high), "size of the images that will be generated; --resolution follows from it"
     )
-    resolution: Optional[int] = field(default=None, metadata={"help": "side of the training images in pixels"})
+    resolution: Optional[int] = number(None, SIDE, "side of the training images in pixels")
     check_images: bool = field(
         default=True, metadata={"help": "read every image before training, so that a damaged one is found at once"}
     )
@@ -46,12 +50,17 @@ class DataArguments:
     index_dir: Optional[str] = field(
         default=None, metadata={"help": "keep the index of tars and the image sizes here; default: beside the data"}
     )
+    trust_mtime: bool = field(
+        default=False,
+        metadata={
+            "help": "with --feature_cache: do not hash images whose bytes, modification and change time and inode are those "
+            "that cache_features.py saw"
+        },
+    )
     aspect_buckets: bool = field(
         default=False, metadata={"help": "keep the images' shapes: batches of one aspect ratio each, as in the release"}
     )
-    random_bucket: float = field(
-        default=0.05, metadata={"help": "share of samples that --aspect_buckets cuts to a ratio drawn at random"}
-    )
+    random_bucket: float = number(0.05, SHARE, "share of samples that --aspect_buckets cuts to a ratio drawn at random")
     crop: str = field(
         default="centre", metadata={"help": "what is kept of an image: centre, random, or smart (detail)"}
     )
@@ -64,8 +73,8 @@ class DataArguments:
             "writes them; --caption_key and --data_filter are not for it"
         },
     )
-    preservation_share: float = field(
-        default=0.5, metadata={"help": "share of the samples that come from --preservation_path, spread evenly"}
+    preservation_share: float = number(
+        0.5, Range(0.001, 0.999), "share of the samples that come from --preservation_path, spread evenly"
     )
 
     def check_resolution(self, multiple: int, smallest: int, note: str = ""):
@@ -81,6 +90,8 @@ class DataArguments:
                     f"--output_size {value} is trained at {derived} pixels, but --resolution says {self.resolution}: "
                     "leave one of them out."
                 )
+            if derived not in SIDE:
+                raise ValueError(f"--output_size {value} is trained at {derived} pixels, which must be {SIDE}.")
             self.resolution = derived
         elif self.resolution is None:
             self.resolution = value = self.default_resolution
@@ -98,12 +109,8 @@ class DataArguments:
     def check_views(self):
         """ValueError for flags of the data that contradict each other."""
         check_crop(self.crop)
-        check_shares(self, "random_bucket")
-        if self.preservation_path and not 0.001 <= self.preservation_share <= 0.999:
-            raise ValueError(
-                f"--preservation_share must be between 0.001 and 0.999, got {self.preservation_share}: leave "
-                "--preservation_path out, or train on it as --dataset_path."
-            )
+        if not self.aspect_buckets and self.random_bucket != 0.05:
+            raise ValueError("--random_bucket is for --aspect_buckets: add --aspect_buckets True, or leave it out.")
         if not self.preservation_path and self.preservation_share != 0.5:
             raise ValueError("--preservation_share is for --preservation_path: name the folder.")
         if self.skip_corrupt and not self.check_images:
@@ -120,12 +127,11 @@ class SquaresDataArguments(DataArguments):
     smallest_crop: ClassVar[int] = 64
     crop_multiple: ClassVar[int] = 8
 
-    random_crop: int = field(
-        default=0,
-        metadata={
-            "help": "train on squares of so many pixels cut from the images at random; 0: on the whole images. A decoder's "
-            "semantic encoder sees them whole"
-        },
+    random_crop: int = number(
+        0,
+        Range(0, SIDE.high),
+        "train on squares of so many pixels cut from the images at random; 0: on the whole images. A decoder's semantic "
+        "encoder sees them whole",
     )
 
     def check_squares(self):
@@ -154,28 +160,32 @@ class CascadeTrainingArguments(TrainingArguments):
     weight_decay: float = field(default=0.01, metadata={"help": "AdamW's, on every parameter as in the release"})
     lr_scheduler_type: str = field(default="constant_with_warmup", metadata={"help": "linear, cosine, constant, ..."})
     warmup_steps: int = field(default=1, metadata={"help": "steps of linear warm-up"})
-    image_logging_steps: int = field(default=0, metadata={"help": "a picture every so many steps; 0: none"})
+    device: Optional[str] = field(
+        default=None,
+        metadata={"help": "cpu, gpu, ...: only what is computed on anyway, which CUDA_VISIBLE_DEVICES decides"},
+    )
+    image_logging_steps: int = number(0, EVERY, "a picture every so many steps; 0: none")
+    sharding: str = field(
+        default="", metadata={"help": "stage1: each of several processes keeps a part of the optimiser's states"}
+    )
     ddp_find_unused_parameters: bool = field(
         default=False, metadata={"help": "every parameter that is trained is used in every step"}
     )
-    ema_decay: float = field(
-        default=0.0, metadata={"help": "keep a running average of the weights, for instance 0.999; 0: none"}
+    ema_decay: float = number(
+        0.0, Range(0, NEAR_ONE), "keep a running average of the weights, for instance 0.999; 0: none"
     )
     loss_weight: str = field(
         default="p2",
         metadata={"help": "over noise levels: p2, adaptive (the release's for all of the 3.6B), min_snr or none"},
     )
-    min_snr_gamma: float = field(default=5.0, metadata={"help": "the signal-to-noise ratio at which min_snr cuts"})
-    p2_shift: float = field(
-        default=1.0,
-        metadata={"help": "p2 as 1 / (1 + shift^2 SNR): above 1, the highest noise levels count more"},
+    min_snr_gamma: float = number(5.0, Range(0, 10**6, above=True), "the signal-to-noise ratio at which min_snr cuts")
+    p2_shift: float = number(
+        1.0, Range(0, 1000, above=True), "p2 as 1 / (1 + shift^2 SNR): above 1, the highest noise levels count more"
     )
-    noise_shift: float = field(
-        default=1.0,
-        metadata={
-            "help": "more noise at the same time, log SNR + 2 ln(1 / shift): 8 draws four of five samples where composition is "
-            "decided"
-        },
+    noise_shift: float = number(
+        1.0,
+        Range(0, 1000, above=True),
+        "more noise at the same time, log SNR + 2 ln(1 / shift): 8 draws four of five samples where composition is decided",
     )
     on_non_finite: str = field(
         default="stop", metadata={"help": "at a loss or gradient that is no number: stop, or skip the step"}
@@ -191,21 +201,28 @@ class CascadeTrainingArguments(TrainingArguments):
         default=None, metadata={"help": "run a batch saved in bad_batches/ once instead of training; its .json file"}
     )
 
-    batch_norm_momentum: float = field(
-        default=0.9, metadata={"help": "how slowly the running statistics follow the batches'; 0.99 for small batches"}
+    batch_norm_momentum: float = number(
+        0.9, Range(0, 0.99999), "how slowly the running statistics follow the batches'; 0.99 for small batches"
     )
     freeze_batch_norm: bool = field(
         default=False, metadata={"help": "normalise by the running statistics, which then stay as they are"}
     )
 
+    save_on_signal: bool = field(
+        default=False,
+        metadata={"help": "at Ctrl-C or SIGTERM finish the step and save a checkpoint before the program ends"},
+    )
+    debug: bool = field(default=False, metadata={"help": "show the traceback of an error instead of its one line"})
+
     def __post_init__(self):
+        check_inherited(self)
+        check_values(self, RANGES, unchecked=REFUSED)
         self.check_before_parsing()
-        super().__post_init__()
         check_supported(self)
+        super().__post_init__()
 
     def check_before_parsing(self):
         """ValueError for every flag that could not be honoured, with what to do instead."""
-        check_at_least_one(self, "per_device_train_batch_size", "gradient_accumulation_steps", "logging_steps")
         if self.fp16_opt_level not in ("O1", "O2"):
             raise ValueError(f"--fp16_opt_level must be O1 or O2, got {self.fp16_opt_level!r}.")
         for flag in ("fp16", "bf16"):
@@ -225,33 +242,19 @@ class CascadeTrainingArguments(TrainingArguments):
                     f"--warmup_ratio {self.warmup_ratio} and --warmup_steps {self.warmup_steps}: leave one of them out."
                 )
             self.warmup_steps = 0  # PaddleNLP would take these, of which 1 is the default
-        if self.dataloader_num_workers < 0 or self.image_logging_steps < 0:
-            raise ValueError("--dataloader_num_workers and --image_logging_steps must not be negative.")
-        if not 0 <= self.batch_norm_momentum < 1:
-            raise ValueError(f"--batch_norm_momentum must be in [0, 1), got {self.batch_norm_momentum}.")
-        if not 0 <= self.ema_decay < 1:
-            raise ValueError(f"--ema_decay must be in [0, 1), got {self.ema_decay}.")
+        check_one_of(self, "lr_scheduler_type", *(kind.value for kind in SchedulerType))
         check_one_of(self, "optim", "adamw", "adamw_mini")
         check_one_of(self, "loss_weight", "p2", "adaptive", "min_snr", "none")
         check_one_of(self, "on_non_finite", "stop", "skip")
-        if self.min_snr_gamma <= 0:
-            raise ValueError(f"--min_snr_gamma must be above 0, got {self.min_snr_gamma}.")
-        if self.p2_shift <= 0:
-            raise ValueError(f"--p2_shift must be above 0, got {self.p2_shift}.")
-        if self.noise_shift <= 0:
-            raise ValueError(f"--noise_shift must be above 0, got {self.noise_shift}.")
+        if self.min_snr_gamma != 5 and self.loss_weight != "min_snr":
+            raise ValueError(
+                f"--min_snr_gamma is for --loss_weight min_snr, not {self.loss_weight}: leave one of them out."
+            )
         if self.p2_shift != 1 and self.loss_weight != "p2":
             raise ValueError(f"--p2_shift is for --loss_weight p2, not {self.loss_weight}: leave one of them out.")
         if self.dry_run and (self.replay_bad_batch or not self.preflight):
             other = "--replay_bad_batch" if self.replay_bad_batch else "--preflight False"
             raise ValueError(f"--dry_run True is the checks alone, {other} something else: leave one of them out.")
-
-
-def check_at_least_one(arguments, *names):
-    """ValueError for a count below 1."""
-    for name in names:
-        if getattr(arguments, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(arguments, name)}.")
 
 
 def check_one_of(arguments, name, *choices):
@@ -260,31 +263,16 @@ def check_one_of(arguments, name, *choices):
         raise ValueError(f"--{name} must be one of {', '.join(choices)}, got {getattr(arguments, name)!r}.")
 
 
-def check_shares(arguments, *names):
-    """ValueError for a probability outside [0, 1]."""
-    for name in names:
-        if not 0 <= getattr(arguments, name) <= 1:
-            raise ValueError(f"--{name} must be between 0 and 1, got {getattr(arguments, name)}.")
-
-
 def parse_into(groups, argv=None):
-    """Command line -> one object per dataclass of `groups` and CascadeTrainingArguments; ValueError for what is refused."""
-    parser = PdArgumentParser((*groups, CascadeTrainingArguments), allow_abbrev=False)  # --learning_rat is a mistake
-    *parsed, training, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
-    if unknown:
-        raise ValueError(_unknown_flags(unknown, parser))
+    """Command line -> objects of `groups` (model and data) and of CascadeTrainingArguments; ValueError for what is refused."""
+    model, data, training = FlagParser((*groups, CascadeTrainingArguments)).parse(argv)
     if not training.do_train:
         raise ValueError("Nothing to do: add --do_train.")
-    return (*parsed, training)
-
-
-def _unknown_flags(unknown: list, parser) -> str:
-    """What is said of arguments that are no flags: the known ones they look like."""
-    known = [flag for action in parser._actions for flag in action.option_strings]
-    flags = [text for text in unknown if text.startswith("--")] or unknown
-    similar = sorted({match for flag in flags for match in get_close_matches(flag, known, n=1)})
-    meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
-    return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."
+    if not getattr(model, "feature_cache", None):
+        check_batch_memory(data.resolution, training.per_device_train_batch_size)
+    if hasattr(model, "check_pictures"):
+        model.check_pictures(training.image_logging_steps)
+    return model, data, training
 
 
 def resolved(*argument_groups) -> dict:

@@ -7,12 +7,13 @@ from ldm.generation import to_uint8
 from ldm.model_a import ModelA
 from ldm.release import Release
 from ldm.stage import evaluating
-from ldm.training.arguments import DataArguments, check_shares
+from ldm.training.arguments import DataArguments
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.draws import QuantisedDraws
 from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
+from ldm.training.values import SHARE, Range, check_values, number
 
 
 @dataclass
@@ -20,13 +21,13 @@ class AutoencoderArguments:
     """Which Stage A is trained, and its loss."""
 
     weights_path: str = field(default=config.WEIGHTS_PATH, metadata={"help": "release folder with stage_a.safetensors"})
-    codebook_weight: float = field(default=0.1, metadata={"help": "weight of the codebook's loss beside the image's"})
-    quantised_share: float = field(
-        default=0.5, metadata={"help": "share of samples decoded from codebook vectors, the rest from plain latents"}
+    codebook_weight: float = number(0.1, Range(0, 10**6), "weight of the codebook's loss beside the image's")
+    quantised_share: float = number(
+        0.5, SHARE, "share of samples decoded from codebook vectors, the rest from plain latents"
     )
 
     def __post_init__(self):
-        check_shares(self, "quantised_share")
+        check_values(self)
 
 
 @dataclass
@@ -34,6 +35,7 @@ class AutoencoderDataArguments(DataArguments):
     """DataArguments of Stage A."""
 
     def __post_init__(self):
+        check_values(self)
         self.check_resolution(8, 32)
 
 

@@ -3,12 +3,15 @@
 import json
 import math
 from dataclasses import asdict, dataclass
+from inspect import signature
 from pathlib import Path
 
 import paddle
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ldm.atomic import atomic_path
+from ldm.json_files import read_json
 from ldm.training.origin import Origin, find_origin
 
 FOLDER = "bad_batches"
@@ -66,11 +69,29 @@ def sample_name(dataset, index: int) -> str:
 
 def replay(model, path) -> Origin:
     """Run a saved batch (its .json file) through `model` as it was in training; where its bad numbers come from."""
-    about = json.loads(Path(path).read_text())
-    arrays = load_file(Path(path).with_suffix(".safetensors"))
-    arguments = {name: paddle.to_tensor(array) for name, array in arrays.items()}
+    seed, arguments = _read(path)
+    parameters = signature(model.forward).parameters
+    required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
+    if not required <= arguments.keys() <= parameters.keys():
+        raise ValueError(
+            f"--replay_bad_batch {path} has {', '.join(sorted(arguments))[:200]}, what is trained here takes "
+            f"{', '.join(parameters)}. Use the trainer that saved it."
+        )
     model.train()
-    return find_origin(model, arguments, about["dropout_seed"], backward=True)
+    return find_origin(model, arguments, seed, backward=True)
+
+
+def _read(path) -> tuple[int, dict]:
+    """The dropout seed and the tensors {name: tensor} of a saved batch. ValueError names the file that is damaged."""
+    remedy = f"take a .json file of {FOLDER}/ in the output folder for --replay_bad_batch"
+    seed = read_json(path, remedy=remedy).get("dropout_seed")
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise ValueError(f"{path} has no dropout_seed: {remedy}.")
+    try:
+        arrays = load_file(Path(path).with_suffix(".safetensors"))
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{Path(path).with_suffix('.safetensors')} is damaged ({error}): {remedy}.") from error
+    return seed, {name: paddle.to_tensor(array) for name, array in arrays.items()}
 
 
 def _plain(value):

@@ -58,7 +58,7 @@ class Guard(TrainerCallback):
         own = BAD_LOSS if self.bad else CLEAN
         if own == CLEAN and scaler is None and not finite_gradients(parameters):
             own = BAD_GRADIENT
-        worst = _highest_of_ranks(own)
+        worst = highest_of_ranks(own)
         self.trainer.weighting.update(use=worst == CLEAN)
         if worst == CLEAN:
             self.skipped = 0
@@ -108,7 +108,8 @@ def finite_gradients(parameters) -> bool:
     return not sums or bool(paddle.isfinite(paddle.stack(sums)).all())
 
 
-def _highest_of_ranks(value: int) -> int:
+def highest_of_ranks(value: int) -> int:
+    """The largest of all ranks' values."""
     if paddle.distributed.get_world_size() == 1:
         return value
     tensor = paddle.to_tensor([value], dtype="int32")

@@ -2,10 +2,10 @@
 
 import numpy as np
 from paddle.io import Dataset
-from tqdm.auto import tqdm
 
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache
+from ldm.data.source import listed
 from ldm.features import DTYPES, PRIOR, find_sources, recipe_of_dataset
 from ldm.frozen import Frozen, open_release
 from ldm.training.arguments import DataArguments
@@ -13,11 +13,14 @@ from ldm.training.data import open_dataset
 
 
 class CachedFeatures(Dataset):
-    """Items: the cached arrays of every image of `images`, and its index. Captions and buckets are those of `images`."""
+    """Items: the cached arrays of every image of `images`, and its index. Captions and buckets are those of `images`.
 
-    def __init__(self, cache: FeatureCache, images: ImageTextDataset):
+    trust_mtime: whether files that have not changed are taken for the same without hashing them.
+    """
+
+    def __init__(self, cache: FeatureCache, images: ImageTextDataset, trust_mtime: bool = False):
         super().__init__()
-        sources = find_sources(images, cache, lambda indices: tqdm(indices, "Checking the feature cache", leave=False))
+        sources = find_sources(images, cache, "Checking the feature cache", trust_mtime)
         missing = [source.name for source in sources if source.key not in cache]
         if missing:
             raise ValueError(_missing(cache, missing, len(sources)))
@@ -37,7 +40,7 @@ def _missing(cache: FeatureCache, missing: list, total: int) -> str:
     remedy = "run scripts/cache_features.py with the same --weights_path and the same flags of the data"
     if len(cache):
         return (
-            f"{cache.root} lacks {len(missing)} of {total} samples as they are now ({', '.join(missing[:3])}, ...): "
+            f"{cache.root} lacks {len(missing)} of {total} samples as they are now ({listed(missing, len(missing), 3)}, ...): "
             f"{remedy}; it encodes only what is missing."
         )
     others = [
@@ -49,11 +52,13 @@ def _missing(cache: FeatureCache, missing: list, total: int) -> str:
     return f"{cache.root} has no features of these encoders for these images{found}: {remedy}."
 
 
-def open_cached(path, frozen: Frozen, images: ImageTextDataset, max_length, stage=PRIOR) -> CachedFeatures:
-    """The features of `images` in the cache at `path`; ValueError if any is missing or was made otherwise."""
+def open_cached(
+    path, frozen: Frozen, images: ImageTextDataset, max_length, stage=PRIOR, trust_mtime: bool = False
+) -> CachedFeatures:
+    """The features of `images` in the cache at `path`; ValueError if any is missing, damaged or was made otherwise."""
     recipe = recipe_of_dataset(frozen, images, max_length, stage)
-    caches = [FeatureCache(path, {**recipe, "dtype": dtype}) for dtype in DTYPES]
-    return CachedFeatures(next((cache for cache in caches if len(cache)), caches[0]), images)
+    caches = [FeatureCache(path, {**recipe, "dtype": dtype}, stage.names) for dtype in DTYPES]
+    return CachedFeatures(next((cache for cache in caches if len(cache)), caches[0]), images, trust_mtime)
 
 
 def training_from_cache(model_class, model_args, data_args: DataArguments, max_length=None, stage=PRIOR):
@@ -63,7 +68,7 @@ def training_from_cache(model_class, model_args, data_args: DataArguments, max_l
     """
     frozen, _ = open_release(model_args.weights_path, "float32")
     images = open_dataset(data_args, decode=False)
-    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, stage)
+    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, stage, data_args.trust_mtime)
     options = {"version": model_args.model_version, "dtype": "float32", "unet_path": model_args.unet_path}
     return images, dataset, model_class(dataset.cache.shared(), frozen=frozen, **options), stack
 

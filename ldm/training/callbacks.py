@@ -6,9 +6,8 @@ import paddle
 from paddlenlp.trainer import TrainerCallback
 from paddlenlp.trainer.integrations import VisualDLCallback
 
-from ldm.images import save_png
 from ldm.training.optimizer import global_norm, gradient_shard
-from ldm.training.pictures import Pictures, base_column, sheet_of
+from ldm.training.pictures import Pictures, base_column, save_or_warn, sheet_of
 from ldm.training.undisturbed import undisturbed
 
 
@@ -85,12 +84,12 @@ class Look(TrainerCallback):
                 self.show(pictures, state.global_step)
 
     def show(self, pictures: Pictures, step: int):
-        """Write a sheet and hand it to VisualDL."""
+        """Write a sheet and hand it to VisualDL. Pictures that could not be made are grey cells in it, never black ones."""
         base = self.base[pictures.name]
         sheet = sheet_of(pictures, base, step, self._columns(pictures, base, step))
         name = f"step_{step:06d}_{pictures.name}" if pictures.every else f"step_{step:06d}"
         settings = {**pictures.settings, "rows": list(pictures.rows), "step": step}
-        save_png(Path(self.trainer.args.output_dir) / "pictures" / f"{name}.png", sheet, settings)
+        save_or_warn(Path(self.trainer.args.output_dir) / "pictures" / f"{name}.png", sheet, settings)
         for callback in self.trainer.callback_handler.callbacks:
             if isinstance(callback, VisualDLCallback) and callback.vdl_writer is not None:
                 callback.vdl_writer.add_image(pictures.name, sheet, step)
@@ -100,11 +99,11 @@ class Look(TrainerCallback):
         average, names = self.trainer.average, (f"step {step}", f"average at step {step}")
         if step == 0:
             return dict.fromkeys(names[: 1 if average is None else 2], base)
-        with pictures.using():
-            columns = {names[0]: pictures.made()}
+        with pictures.opened() as made:
+            columns = {names[0]: made()}
             if average is not None:
                 with average.averaged():
-                    columns[names[1]] = pictures.made()
+                    columns[names[1]] = made()
         return columns
 
     def _period(self, pictures: Pictures) -> int:

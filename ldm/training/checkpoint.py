@@ -5,9 +5,10 @@ from pathlib import Path
 
 from ldm.atomic import atomic_path
 from ldm.clip_tower import write_tower
+from ldm.json_files import read_json
 from ldm.lora_layouts import POSITIONAL
-from ldm.networks.variants import variant_config
-from ldm.release import build_unfilled, file_name
+from ldm.networks.variants import VARIANTS, variant_config
+from ldm.release import SINGLE_SIZE, build_unfilled, file_name
 from ldm.training.lora import KIND, merged_prior, write_adapter
 from ldm.training.task import NetworkEntry
 from ldm.training.whole import MANIFEST, numbered, problem_of
@@ -19,18 +20,22 @@ from ldm.weights.plan import check_same_shapes
 
 STATE_FILE, EMA_FILE, NETWORKS_FILE = "model_state.pdparams", "ema.safetensors", "networks.json"
 TOWERS = {"text_encoder": "text", "image_encoder": "image"}  # folders of a release, as `write_tower` knows them
+KINDS = {*VARIANTS, *SINGLE_SIZE, *TOWERS, KIND}
 SAVED_FIELDS = ("kind", "config", "notes")  # of a NetworkEntry
 TOKENS_FILE = "learned_tokens.safetensors"  # beside the networks of an exported release
 PRIOR = "unet"  # the attribute under which ModelC keeps its network
 
 
-def save_networks(folder, networks: dict):
-    """Write which networks a checkpoint holds, with their constructor arguments, beside the weights."""
+def save_networks(folder, networks: dict, files: bool = True):
+    """Write which networks a checkpoint holds, with their constructor arguments, beside the weights.
+
+    files: with the files of their own that some have beside a checkpoint, which must be finite.
+    """
     with atomic_path(Path(folder) / NETWORKS_FILE) as temporary:
         entries = {name: {f: getattr(entry, f) for f in SAVED_FIELDS} for name, entry in networks.items()}
         temporary.write_text(json.dumps(entries, indent=2) + "\n")
     for entry in networks.values():
-        if entry.write is not None:
+        if files and entry.write is not None:
             entry.write(folder)
 
 
@@ -98,7 +103,10 @@ def find_state_file(checkpoint) -> Path:
 def steps_done(folder) -> int:
     """Optimiser steps behind a checkpoint or an output folder's final weights; 0 if nothing says it."""
     state = Path(folder) / "trainer_state.json"
-    return json.loads(state.read_text())["global_step"] if state.is_file() else 0
+    step = read_json(state).get("global_step", 0) if state.is_file() else 0
+    if type(step) is not int:
+        raise ValueError(f"{state}: global_step is {str(step)[:40]}, not a number of steps: take another checkpoint.")
+    return step
 
 
 def _problem_of_listed(folder: Path):
@@ -204,9 +212,24 @@ def write_network(target, entry: NetworkEntry, state: dict, dtype: str, source: 
 
 def _saved_networks(state_file: Path) -> dict:
     saved = state_file.with_name(NETWORKS_FILE)
-    if not saved.is_file():
-        return {}
-    return {name: NetworkEntry(**entry) for name, entry in json.loads(saved.read_text()).items()}
+    return read_networks(saved) if saved.is_file() else {}
+
+
+def read_networks(path) -> dict:
+    """{name: NetworkEntry} of a checkpoint's networks.json; ValueError for anything that is not one."""
+    entries = read_json(path, remedy="take another checkpoint")
+    for name, entry in entries.items():
+        fits = isinstance(entry, dict) and {"kind", "config"} <= entry.keys() <= set(SAVED_FIELDS)
+        if not fits or not isinstance(entry["kind"], str) or not isinstance(entry["config"], dict):
+            raise ValueError(
+                f"{path}: the entry {name[:80]!r} is not a network's kind and config: take another checkpoint."
+            )
+        notes = entry.get("notes", {})
+        if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
+            raise ValueError(f"{path}: the notes of {name[:80]!r} are not texts: take another checkpoint.")
+        if entry["kind"] not in KINDS:
+            raise ValueError(f"{path}: {entry['kind'][:80]!r} is no kind of network: take another checkpoint.")
+    return {name: NetworkEntry(**entry) for name, entry in entries.items()}
 
 
 def _released_prior(state_file: Path, state: dict) -> NetworkEntry:

@@ -11,11 +11,12 @@ from ldm.clip import TextEncoder
 from ldm.clip_folder import load_tokenizer
 from ldm.clip_pair import ClipPair
 from ldm.clip_tower import tower_config
-from ldm.training.arguments import DataArguments, check_at_least_one
+from ldm.training.arguments import DataArguments
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
 from ldm.training.hard_negatives import HardNegatives
 from ldm.training.task import NetworkEntry, Task
+from ldm.training.values import SIDE, Range, check_values, number
 
 
 @dataclass
@@ -32,19 +33,22 @@ class ClipArguments:
             "replaced, or two swapped; the first file with a word of the caption is used"
         },
     )
-    negatives: int = field(default=2, metadata={"help": "such wrong captions for each image"})
+    negatives: int = number(2, Range(1, 1000), "such wrong captions for each image")
 
     def __post_init__(self):
-        check_at_least_one(self, "negatives")
+        check_values(self)
+        if self.negatives != 2 and not self.negative_words:
+            raise ValueError(f"--negatives {self.negatives} is for --negative_words: name its files, or leave it out.")
 
 
 @dataclass
 class ClipDataArguments(DataArguments):
     """DataArguments of the pair: the image tower says what size it takes."""
 
-    resolution: int = field(default=0, metadata={"help": "0: what the image tower takes; nothing else can be asked"})
+    resolution: int = number(0, Range(0, SIDE.high), "0: what the image tower takes; nothing else can be asked")
 
     def __post_init__(self):
+        check_values(self)
         if self.resolution:
             raise ValueError(f"--resolution {self.resolution}: leave it out, the image tower's config.json decides.")
 

@@ -23,6 +23,8 @@ def open_dataset(data: DataArguments, clip_size: Optional[int] = None, decode: b
     decode: whether images will be decoded at all, and so are to be checked unless --check_images is off.
     """
     data.check_views()
+    if data.trust_mtime and decode:
+        raise ValueError("--trust_mtime is for --feature_cache, whose images are hashed: leave it out.")
     sources = [open_source(data.dataset_path, data.caption_key, data.data_filter, data.index_dir)]
     if data.preservation_path:
         sources.append(open_source(data.preservation_path, index_dir=data.index_dir))

@@ -12,7 +12,7 @@ from ldm.model_b import ModelB
 from ldm.model_b_cached import CachedModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
-from ldm.training.arguments import SquaresDataArguments, check_at_least_one, check_shares
+from ldm.training.arguments import SquaresDataArguments
 from ldm.training.cached import training_from_cache
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
@@ -20,6 +20,7 @@ from ldm.training.draws import DecoderDraws, Squares
 from ldm.training.parts import PartsArguments, choose_trained
 from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
+from ldm.training.values import SHARE, SIDE, Range, check_values, number
 
 
 @dataclass
@@ -32,33 +33,31 @@ class DecoderArguments(PartsArguments):
     train_encoder: bool = field(
         default=False, metadata={"help": "train the semantic encoder too: a new one, not that of a trained prior"}
     )
-    encoder_scale_min: float = field(
-        default=0.5, metadata={"help": "smallest side of what the encoder sees, as a share of the image's"}
+    encoder_scale_min: float = number(
+        0.5, Range(0, 1, above=True), "smallest side of what the encoder sees, as a share of the image's"
     )
-    encoder_scale_max: float = field(default=1.0, metadata={"help": "largest one; 0.75 is what the prior is used at"})
+    encoder_scale_max: float = number(1.0, Range(0, 1, above=True), "largest one; 0.75 is what the prior is used at")
     encoder_resample: str = field(
         default="nearest", metadata={"help": "how the encoder's image is made smaller: nearest (release) or area"}
     )
-    encoder_noise: float = field(
-        default=0.0, metadata={"help": "standard deviation of noise on the encoder's latents; the release has none"}
+    encoder_noise: float = number(
+        0.0, Range(0, 100), "standard deviation of noise on the encoder's latents; the release has none"
     )
     pyramid_noise: bool = field(default=True, metadata={"help": "noise with coarser levels added, as in the release"})
     feature_cache: Optional[str] = field(
         default=None,
         metadata={"help": "folder that scripts/cache_features.py --stage decoder wrote: train without the encoders"},
     )
-    caption_dropout: float = field(default=0.05, metadata={"help": "share of captions replaced by the empty one"})
-    num_inference_steps: int = field(default=10, metadata={"help": "sampling steps of the logged pictures"})
+    caption_dropout: float = number(0.05, SHARE, "share of captions replaced by the empty one")
+    num_inference_steps: int = number(10, Range(1, 1000), "sampling steps of the logged pictures")
 
     def __post_init__(self):
-        check_shares(self, "caption_dropout", "encoder_scale_min", "encoder_scale_max")
-        check_at_least_one(self, "num_inference_steps")
+        check_values(self)
         if self.encoder_resample not in ("nearest", "area"):
             raise ValueError(f"--encoder_resample must be nearest or area, got {self.encoder_resample!r}.")
-        if not 0 < self.encoder_scale_min <= self.encoder_scale_max:
+        if self.encoder_scale_min > self.encoder_scale_max:
             raise ValueError(
-                f"--encoder_scale_min {self.encoder_scale_min} must be above 0 and at most --encoder_scale_max "
-                f"{self.encoder_scale_max}."
+                f"--encoder_scale_min {self.encoder_scale_min} must be at most --encoder_scale_max {self.encoder_scale_max}."
             )
         if self.feature_cache and self.train_encoder:
             raise ValueError(
@@ -70,8 +69,6 @@ class DecoderArguments(PartsArguments):
                 f"{self.encoder_scale_min} and --encoder_scale_max {self.encoder_scale_max} the same value, the "
                 "--encoder_scale of scripts/cache_features.py."
             )
-        if self.encoder_noise < 0:
-            raise ValueError(f"--encoder_noise must not be negative, got {self.encoder_noise}.")
 
 
 @dataclass
@@ -80,11 +77,12 @@ class DecoderDataArguments(SquaresDataArguments):
 
     default_resolution: ClassVar[int] = 1024
 
-    resolution: Optional[int] = field(
-        default=None, metadata={"help": "side of the training images in pixels: the output size; default: 1024"}
+    resolution: Optional[int] = number(
+        None, SIDE, "side of the training images in pixels: the output size; default: 1024"
     )
 
     def __post_init__(self):
+        check_values(self)
         self.check_resolution(8, MINIMUM)
         self.check_squares()
 

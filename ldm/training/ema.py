@@ -8,7 +8,9 @@ from paddlenlp.trainer import TrainerCallback
 
 from ldm.training.checkpoint import EMA_FILE
 from ldm.training.optimizer import master_weights
+from ldm.training.restore import damaged
 from ldm.weights.files import TensorFile, state_entries, write_tensors
+from ldm.weights.plan import check_same_shapes
 
 STEP_KEY = "optimization_step"
 
@@ -42,10 +44,11 @@ class Average:
         finally:
             self.model.restore(self.parameters)
 
-    def save(self, folder):
-        """Write the average to `folder` under the model's keys, float32, atomically."""
+    def save(self, folder, evidence: bool = False):
+        """Write the average to `folder` under the model's keys, float32, atomically. evidence: also if it is not finite."""
         entries = state_entries(dict(zip(self.keys, self.model.shadow_params)), "float32")
-        write_tensors(Path(folder) / EMA_FILE, entries, {STEP_KEY: str(self.model.optimization_step)})
+        notes = {STEP_KEY: str(self.model.optimization_step)}
+        write_tensors(Path(folder) / EMA_FILE, entries, notes, allow_non_finite=evidence)
 
     def load(self, path, read: bool = True):
         """Continue from a checkpoint's average, its file; FileNotFoundError if it has none.
@@ -54,14 +57,28 @@ class Average:
         """
         step = paddle.zeros([1], dtype="int64")
         if read:
-            with TensorFile(path) as file:
-                for key, shadow in zip(self.keys, self.model.shadow_params):
-                    shadow.set_value(file.read(key))
-                step = paddle.to_tensor([int(file.metadata[STEP_KEY])], dtype="int64")
+            values, done = read_average(path, self.keys, self.model.shadow_params)
+            for value, shadow in zip(values, self.model.shadow_params):
+                shadow.set_value(value)
+            step = paddle.to_tensor([done], dtype="int64")
         if paddle.distributed.get_world_size() > 1:
             for tensor in (*self.model.shadow_params, step):
                 paddle.distributed.broadcast(tensor, src=0)
         self.model.optimization_step = int(step)
+
+
+def read_average(path, keys, shadows) -> tuple[list, int]:
+    """The tensors under `keys` of an average's file, in the shapes of `shadows` and finite, and the steps behind them."""
+    with TensorFile(path) as file:
+        check_same_shapes(file.shapes, {key: tuple(shadow.shape) for key, shadow in zip(keys, shadows)}, str(path))
+        done = file.metadata.get(STEP_KEY, "")
+        if not (done.isascii() and done.isdigit() and len(done) < 12):
+            raise damaged(path, f"says that it is the average of {done[:40]!r} steps")
+        values = [file.read(key) for key in keys]
+    for key, value in zip(keys, values):
+        if value.dtype != paddle.float32 or not bool(paddle.isfinite(value).all()):
+            raise damaged(path, f"has NaN or infinity in {key}, or other numbers than float32")
+    return values, int(done)
 
 
 def _original(parameter, masters: dict):

@@ -7,13 +7,14 @@ from typing import Optional
 
 import numpy as np
 
+from ldm.lora_base import BASE_KEY, ROUNDED_KEY, base_notes
 from ldm.lora_files import FILTERS_KEY, LoraFile, TokenUpdate, merge_into, write_lora
 from ldm.lora_layouts import POSITIONAL, from_positional
 from ldm.model_c import ModelC
 from ldm.networks.lora import find_targets
 from ldm.release import build_unfilled, load_network
 from ldm.training.task import NetworkEntry
-from ldm.weights.fingerprint import state_fingerprint
+from ldm.weights.fingerprint import heads_of_state, state_fingerprint
 from ldm.weights.plan import report_mismatch
 
 KIND = "lora"  # of the entry in networks.json, and the attribute under which ModelC keeps its adapter
@@ -31,7 +32,7 @@ def lora_entry(model: ModelC, specs=(), notes=None) -> NetworkEntry:
         "indices": tokens.indices.tolist() if tokens is not None else [],
         "network": model.unet_config,
         "base": str(Path(model.unet_path).resolve()),
-        "base_fingerprint": state_fingerprint(model.unet.state_dict()),
+        **base_notes(heads_of_state(model.unet.state_dict())),
     }
     return NetworkEntry(KIND, config, notes or {}, partial(_write_beside, model, config, notes or {}))
 
@@ -53,7 +54,10 @@ def lora_of_state(entry: NetworkEntry, state: dict, source) -> LoraFile:
         report_mismatch(str(source), [], [], [f"{TOKENS}, expected {len(indices)} rows"])
     if embeddings is not None:
         tokens = TokenUpdate(indices, embeddings, tuple(config["tokens"]))
-    described = {"config": json.dumps(config["network"]), "base_fingerprint": config["base_fingerprint"]}
+    described = {
+        "config": json.dumps(config["network"]),
+        **{k: config[k] for k in (BASE_KEY, ROUNDED_KEY) if k in config},
+    }
     return LoraFile(updates, tokens, {**entry.notes, **described, FILTERS_KEY: json.dumps(config["filters"])})
 
 

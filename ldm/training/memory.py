@@ -7,6 +7,7 @@ peak = weights + frozen networks + gradients + optimiser states + average
 
 from dataclasses import dataclass
 
+from ldm.memory_now import gib
 from ldm.networks.levels import Level
 from ldm.training import memory_blocks as blocks
 from ldm.training.memory_blocks import FLOAT32, Shape
@@ -61,11 +62,6 @@ class Forecast:
         largest = max(steps, key=steps.get)
         parts = [(name, getattr(self, name)) for name in LASTING] + [(largest, steps[largest])]
         return f"{gib(self.peak)} GiB = " + " + ".join(f"{name} {gib(value)}" for name, value in parts if value)
-
-
-def gib(size: float) -> str:
-    """Bytes as GiB, two decimals."""
-    return f"{size / 2**30:.2f}"
 
 
 def parameter_terms(

@@ -7,10 +7,10 @@ from typing import Optional
 from ldm.learned_tokens import parse_spec
 from ldm.model_c import ModelC
 from ldm.networks.lora import DEFAULT_FILTERS
-from ldm.training.arguments import check_at_least_one
 from ldm.training.lora import KIND, lora_entry
 from ldm.training.parts import PartsArguments, choose_trained
 from ldm.training.task import NetworkEntry
+from ldm.training.values import Range, number
 
 METHODS = ("full", "lora", "tokens")
 LORA_DEFAULTS = {"lora_rank": 4, "lora_alpha": 1.0, "lora_dropout": 0.0, "lora_filter": None}
@@ -21,12 +21,14 @@ class MethodArguments(PartsArguments):
     """What is trained, by which method."""
 
     method: str = field(default="full", metadata={"help": "full: the prior; lora: a LoRA on it; tokens: tokens alone"})
-    lora_rank: int = field(default=LORA_DEFAULTS["lora_rank"], metadata={"help": "rank of the LoRA's matrices"})
-    lora_alpha: float = field(
-        default=LORA_DEFAULTS["lora_alpha"], metadata={"help": "the LoRA's strength is alpha / rank; 1 in the release"}
+    lora_rank: int = number(LORA_DEFAULTS["lora_rank"], Range(1, 4096), "rank of the LoRA's matrices")
+    lora_alpha: float = number(
+        LORA_DEFAULTS["lora_alpha"],
+        Range(0, 10**6, above=True),
+        "the LoRA's strength is alpha / rank; 1 in the release",
     )
-    lora_dropout: float = field(
-        default=LORA_DEFAULTS["lora_dropout"], metadata={"help": "dropout on what goes into the LoRA; 0 in the release"}
+    lora_dropout: float = number(
+        LORA_DEFAULTS["lora_dropout"], Range(0, 0.99), "dropout on what goes into the LoRA; 0 in the release"
     )
     lora_filter: Optional[list[str]] = field(
         default=None,
@@ -53,13 +55,11 @@ class MethodArguments(PartsArguments):
             raise ValueError(f"--{name} is for --method full: with {self.method} the prior is frozen as a whole.")
         if self.method == "tokens" and not self.learn_tokens:
             raise ValueError("--method tokens needs --learn_tokens, for instance '[house]:house|home'.")
-        check_at_least_one(self, "lora_rank")
-        if self.lora_alpha <= 0 or not 0 <= self.lora_dropout < 1:
-            raise ValueError(
-                f"--lora_alpha must be above 0 and --lora_dropout in [0, 1), got {self.lora_alpha}, {self.lora_dropout}."
-            )
         for text in self.learn_tokens or ():
-            parse_spec(text)
+            try:
+                parse_spec(text)
+            except ValueError as error:
+                raise ValueError(f"--learn_tokens {error}") from error
 
 
 def apply_method(model: ModelC, arguments: MethodArguments, seed: int, notes: dict) -> dict[str, NetworkEntry]:

@@ -1,7 +1,7 @@
 """What a run looks at: pictures of fixed captions or images, made by the weights as they are, laid out in a sheet."""
 
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
@@ -16,6 +16,7 @@ from ldm.labelled_sheet import labelled_sheet
 
 SHOWN = 4  # images of the dataset
 BASE = "base model"
+CANNOT = (FloatingPointError, OSError, MemoryError)  # what pictures may fail by; anything else is a bug
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,32 @@ class Pictures:
     using: Callable = nullcontext  # a context in which `make` can be called several times
 
     def made(self) -> list:
-        """The pictures, or None for each where a number in them is not finite: training goes on and says more."""
+        """The pictures, or None for each where they cannot be made: a run does not end for the sake of a picture.
+
+        That is so where a number in them is not finite (`ldm.generation.to_uint8` refuses it: no black picture is written
+        or logged, a grey cell says so), where a file of what makes them is gone, and where memory does not suffice. The
+        reason is logged as a warning; the weights themselves are the business of `ldm.training.bad_numbers`.
+        """
         try:
             return list(self.make())
-        except FloatingPointError as error:
-            logger.warning(f"No {self.name} pictures: {error}")
-            return [None] * len(self.rows)
+        except CANNOT as error:
+            return self._none(error)
+
+    @contextmanager
+    def opened(self):
+        """`using`, with a function as `made` in it; that gives None for each where already `using` fails."""
+        with ExitStack() as stack:
+            made = self.made
+            try:
+                stack.enter_context(self.using())
+            except CANNOT as error:
+                nothing = self._none(error)
+                made = nothing.copy
+            yield made
+
+    def _none(self, error) -> list:
+        logger.warning(f"No {self.name} pictures: {str(error) or type(error).__name__}")
+        return [None] * len(self.rows)
 
 
 def first_images(dataset, count: int = SHOWN):
@@ -59,21 +80,35 @@ def base_column(pictures: Pictures, folder) -> list:
     folder = Path(folder)
     paths = [folder / f"{pictures.name}_{row:02d}.png" for row in range(len(pictures.rows))]
     records = [{**pictures.settings, "row": row, "shows": BASE} for row in pictures.rows]
-    if all(path.is_file() and _settings(path) == record for path, record in zip(paths, records)):
-        return [np.asarray(Image.open(path)) for path in paths]
-    with pictures.using():
-        column = pictures.made()
+    kept = [_kept(path, record) for path, record in zip(paths, records)]
+    if all(picture is not None for picture in kept):
+        return kept
+    with pictures.opened() as made:
+        column = made()
     for path, record, picture in zip(paths, records, column):
         if picture is not None:
-            save_png(path, picture, record)
+            save_or_warn(path, picture, record)
     return column
 
 
-def _settings(path):
+def save_or_warn(path, picture, settings: dict):
+    """`save_png`; where the disk does not take it, a warning."""
     try:
-        return read_settings(path)
-    except (ValueError, OSError):
+        save_png(path, picture, settings)
+    except OSError as error:
+        logger.warning(f"{path} is not written: {error}")
+
+
+def _kept(path, record: dict):
+    """The picture (H, W, 3) in the file `path` if it is complete and of these settings, else None."""
+    try:
+        if read_settings(path) != record:
+            return None
+        with Image.open(path) as image:
+            pixels = np.asarray(image)
+    except (ValueError, OSError, SyntaxError, Image.DecompressionBombError):  # Pillow's errors for what is no PNG
         return None
+    return pixels if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3 else None
 
 
 def sheet_of(pictures: Pictures, base: list, step: int, columns: dict) -> np.ndarray:

@@ -13,6 +13,7 @@ class PreflightFailed(ValueError):
 class Report:
     """Collects; `text` is what is printed."""
 
+    title: str = "Before training:"
     lines: list = field(default_factory=list)
     warnings: list = field(default_factory=list)
     problems: list = field(default_factory=list)
@@ -32,7 +33,7 @@ class Report:
 
     def text(self) -> str:
         """The report."""
-        return "\n".join(["Before training:", *self.lines, *(f"  Warning: {warning}" for warning in self.warnings)])
+        return "\n".join([self.title, *self.lines, *(f"  Warning: {warning}" for warning in self.warnings)])
 
     def check(self):
         """PreflightFailed with every problem, unless there is none."""
@@ -40,4 +41,4 @@ class Report:
             raise PreflightFailed(self.problems[0])
         if self.problems:
             listed = "\n".join(f"{number}. {problem}" for number, problem in enumerate(self.problems, 1))
-            raise PreflightFailed(f"{len(self.problems)} problems before the first step:\n{listed}")
+            raise PreflightFailed(f"{len(self.problems)} problems, nothing was started:\n{listed}")

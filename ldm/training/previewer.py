@@ -14,6 +14,7 @@ from ldm.training.data import open_dataset
 from ldm.training.draws import LatentNoiseDraws, Squares
 from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
+from ldm.training.values import SIDE, Range, check_values, number
 
 
 @dataclass
@@ -27,14 +28,12 @@ class PreviewerArguments:
         default=False,
         metadata={"help": "train the semantic encoder too, from nothing: a plain autoencoder of small images"},
     )
-    latent_noise: float = field(
-        default=0.0,
-        metadata={"help": "noise on the latents that it is trained on, as a share of their standard deviation"},
+    latent_noise: float = number(
+        0.0, Range(0, 100), "noise on the latents that it is trained on, as a share of their standard deviation"
     )
 
     def __post_init__(self):
-        if self.latent_noise < 0:
-            raise ValueError(f"--latent_noise must not be negative, got {self.latent_noise}.")
+        check_values(self)
 
 
 @dataclass
@@ -44,11 +43,10 @@ class PreviewerDataArguments(SquaresDataArguments):
     default_resolution: ClassVar[int] = 768
     crop_multiple: ClassVar[int] = TRAINING_FACTOR
 
-    resolution: Optional[int] = field(
-        default=None, metadata={"help": "training crop in pixels, as for the prior; default: 768"}
-    )
+    resolution: Optional[int] = number(None, SIDE, "training crop in pixels, as for the prior; default: 768")
 
     def __post_init__(self):
+        check_values(self)
         self.check_resolution(TRAINING_FACTOR, 2 * TRAINING_FACTOR)
         self.check_squares()
 

@@ -10,7 +10,7 @@ from ldm.model_c import ModelC
 from ldm.model_c_cached import CachedModelC
 from ldm.release import OUTPUT_SIZE_KEY
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output
-from ldm.training.arguments import DataArguments, check_at_least_one, check_shares
+from ldm.training.arguments import DataArguments
 from ldm.training.cached import training_from_cache
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset
@@ -19,6 +19,7 @@ from ldm.training.full_pictures import DECODER_STEPS, FullImages, decoder_files
 from ldm.training.method import MethodArguments, apply_method
 from ldm.training.pictures import Pictures, weights_stamp
 from ldm.training.task import Task
+from ldm.training.values import EVERY, SHARE, SIDE, STEPS, Range, check_values, number
 
 AT_ONCE = 4  # previews sampled together
 
@@ -30,16 +31,14 @@ class PriorArguments(MethodArguments):
     weights_path: str = field(default=config.WEIGHTS_PATH, metadata={"help": "release folder, official or converted"})
     model_version: str = field(default=config.model_c_version, metadata={"help": "prior to train: 1B or 3.6B"})
     unet_path: Optional[str] = field(default=None, metadata={"help": "start from this prior instead of the release's"})
-    model_max_length: Optional[int] = field(
-        default=None, metadata={"help": "tokens per caption; default: what the text encoder takes, 77 in the release"}
+    model_max_length: Optional[int] = number(
+        None, STEPS, "tokens per caption; default: what the text encoder takes, 77 in the release"
     )
     feature_cache: Optional[str] = field(
         default=None, metadata={"help": "folder that scripts/cache_features.py wrote: train without the encoders"}
     )
-    caption_dropout: float = field(default=0.05, metadata={"help": "share of captions replaced by the empty one"})
-    image_conditioning: float = field(
-        default=0.1, metadata={"help": "share of samples that see their CLIP image embedding"}
-    )
+    caption_dropout: float = number(0.05, SHARE, "share of captions replaced by the empty one")
+    image_conditioning: float = number(0.1, SHARE, "share of samples that see their CLIP image embedding")
     image_logging_caption: Optional[str] = field(
         default=None, metadata={"help": "the one caption of the logged pictures; default: the first of the dataset"}
     )
@@ -47,34 +46,38 @@ class PriorArguments(MethodArguments):
         default=None,
         metadata={
             "help": "captions of the logged pictures, or .txt files of one a line; number i always has seed i. A single "
-            "one is shown with two seeds"
+            "one is shown with two seeds",
+            "may_be_empty": True,
         },
     )
-    full_image_logging_steps: int = field(
-        default=0,
-        metadata={
-            "help": "the same captions as finished images, through the decoder, every so many steps; 0: never. Only then "
-            "the decoder is in memory: in float32 2.8 GB for 700M, 6.3 GB for 3B, half with --fp16 or --bf16"
-        },
+    full_image_logging_steps: int = number(
+        0,
+        EVERY,
+        "the same captions as finished images, through the decoder, every so many steps; 0: never. Only then the decoder is "
+        "in memory: in float32 2.8 GB for 700M, 6.3 GB for 3B, half with --fp16 or --bf16",
     )
-    image_logging_size: int = field(
-        default=0, metadata={"help": "output size of the logged pictures; 0: that of --resolution"}
+    image_logging_size: int = number(
+        0, Range(MINIMUM, SIDE.high, also=(0,)), "output size of the logged pictures; 0: that of --resolution"
     )
-    num_inference_steps: int = field(default=20, metadata={"help": "sampling steps of the logged pictures"})
+    num_inference_steps: int = number(20, Range(1, 1000), "sampling steps of the logged pictures")
 
     def __post_init__(self):
+        check_values(self)
         self.check_method()
         if self.learn_tokens and self.feature_cache:
             raise ValueError(
                 "--learn_tokens needs the text encoder in every step, --feature_cache runs without it: leave one out."
             )
-        check_shares(self, "caption_dropout", "image_conditioning")
-        check_at_least_one(self, "num_inference_steps")
         if self.image_logging_caption and self.image_logging_captions:
             raise ValueError("--image_logging_caption and --image_logging_captions: leave one of them out.")
         self.image_logging_captions = read_captions(self.image_logging_captions or [])
-        if self.full_image_logging_steps < 0:
-            raise ValueError(f"--full_image_logging_steps must not be negative, got {self.full_image_logging_steps}.")
+
+    def check_pictures(self, image_logging_steps: int):
+        """ValueError for flags of the logged pictures where none are logged."""
+        names = ("image_logging_caption", "image_logging_captions", "image_logging_size")
+        asked = next((name for name in names if getattr(self, name)), None)
+        if asked and not (image_logging_steps or self.full_image_logging_steps):
+            raise ValueError(f"--{asked} is for logged pictures: add --image_logging_steps 100, or leave it out.")
 
 
 @dataclass
@@ -83,12 +86,12 @@ class PriorDataArguments(DataArguments):
 
     default_resolution: ClassVar[int] = 768
 
-    resolution: Optional[int] = field(
-        default=None,
-        metadata={"help": "training crop in pixels; 768, the default, teaches what is generated at 1024 (x 4/3)"},
+    resolution: Optional[int] = number(
+        None, SIDE, "training crop in pixels; 768, the default, teaches what is generated at 1024 (x 4/3)"
     )
 
     def __post_init__(self):
+        check_values(self)
         note = f" (768 corresponds to generating at {output_size_of_training(768)})"
         self.check_resolution(TRAINING_FACTOR, 2 * TRAINING_FACTOR, note)
 

@@ -1,21 +1,31 @@
 """What the training scripts at the top level and in scripts/ share: a command line becomes a run."""
 
+import os
+import signal
+
+from ldm.child_processes import get_signal_at_parents_end
 from ldm.cli import run
 from ldm.runtime import prepare
+
+# Set by Paddle's launcher, and by others for it
+RANKS = "PADDLE_TRAINERS_NUM"
+STOPPED = "the same command goes on from the last complete checkpoint."
 
 
 def training_program(name: str, module: str, argv=None) -> int:
     """Run the trainer that `ldm.training.<module>` describes by `GROUPS` and `build_task`; the exit status."""
-    prepare()
-    from paddlenlp.utils.log import logger
-
-    logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them
-    return run(name, lambda: _train(module, argv))
+    return run(name, lambda: _train(module, argv), argv, STOPPED)
 
 
 def _train(module: str, argv):
+    if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
+        get_signal_at_parents_end(signal.SIGTERM, os.getppid())
+    prepare()
     from importlib import import_module
 
+    from paddlenlp.utils.log import logger
+
+    logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them
     from ldm.training.arguments import parse_into
     from ldm.training.run import train
 

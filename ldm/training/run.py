@@ -1,6 +1,7 @@
 """One training run: resume where the last one stopped, train, save."""
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import paddle
@@ -9,6 +10,7 @@ from ldm.atomic import atomic_path
 from ldm.images import check_writable
 from ldm.training.arguments import resolved
 from ldm.training.bad_batch import replay
+from ldm.training.lock import output_lock
 from ldm.training.preflight import preflight, untouched_output
 from ldm.training.rank_store import hear_one_goodbye
 from ldm.training.task import Task
@@ -17,7 +19,7 @@ from ldm.training.whole import discard, last_whole, problem_of, tidy
 
 
 def find_checkpoint(args):
-    """The checkpoint to resume from: the one named, else the last whole one in the output folder, else None.
+    """The checkpoint to resume from: the one named, else the last complete one in the output folder, else None.
 
     What a killed run has left in the output folder is put right first, except by --dry_run.
     """
@@ -30,11 +32,11 @@ def find_checkpoint(args):
         named = Path(args.resume_from_checkpoint)
         if not named.is_dir():
             raise FileNotFoundError(
-                f"--resume_from_checkpoint {named} is not a folder. Leave the flag out to use the last whole one."
+                f"--resume_from_checkpoint {named} is not a folder. Leave the flag out to use the last complete one."
             )
-        if (problem := problem_of(named)) is not None:
+        if (problem := problem_of(named, contents=True)) is not None:
             raise ValueError(
-                f"--resume_from_checkpoint {named}: {problem}. Leave the flag out to use the last whole one."
+                f"--resume_from_checkpoint {named}: {problem}. Leave the flag out to use the last complete one."
             )
         return str(named)
     if args.overwrite_output_dir:
@@ -54,7 +56,6 @@ def build_trainer(build_task, *groups) -> CascadeTrainer:
     args = groups[-1]
     if args.world_size > 1 and args.process_index == 0:
         hear_one_goodbye()
-    check_writable(args.output_dir)
     task: Task = build_task(*groups)
     return CascadeTrainer(task, args=args)
 
@@ -71,7 +72,7 @@ def replay_bad_batch(trainer: CascadeTrainer, path, checkpoint):
 def dry_run(build_task, *groups):
     """Everything up to one step forward and back, of the checkpoint that would be resumed if there is one."""
     args = groups[-1]
-    with untouched_output(args.output_dir):
+    with output_lock(args.output_dir, create=False), untouched_output(args.output_dir):
         checkpoint = find_checkpoint(args)
         trainer = build_trainer(build_task, *groups)
         trainer.load_weights(checkpoint)
@@ -87,6 +88,13 @@ def train(build_task, *groups):
         raise FileNotFoundError(
             f"--replay_bad_batch {args.replay_bad_batch} does not exist: take a .json file of bad_batches/ in the output folder."
         )
+    check_writable(args.output_dir)
+    with output_lock(args.output_dir) if args.local_process_index == 0 else nullcontext():
+        return _train(build_task, *groups)
+
+
+def _train(build_task, *groups):
+    args = groups[-1]
     checkpoint = find_checkpoint(args)
     trainer = build_trainer(build_task, *groups)
     if args.replay_bad_batch:
@@ -98,7 +106,7 @@ def train(build_task, *groups):
     if args.should_save:
         save_options(args.output_dir, *groups)
     result = trainer.train(resume_from_checkpoint=checkpoint)
-    trainer.save_model()
+    trainer.save_final()
     trainer.log_metrics("train", result.metrics)
     trainer.save_metrics("train", result.metrics)
     trainer.save_state()

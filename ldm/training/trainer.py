@@ -1,20 +1,13 @@
 """CascadeTrainer: PaddleNLP's Trainer around a Task. It moves data and draws; the loss is the model's."""
 
-import copy
-from pathlib import Path
-
 import paddle
-from paddlenlp.trainer import Trainer
-from paddlenlp.trainer.trainer import TRAINING_ARGS_NAME
-from paddlenlp.trainer.utils.helper import distributed_file
 
-from ldm.atomic import atomic_path
 from ldm.batch_norms import batch_norms
 from ldm.stage import evaluating
 from ldm.training.bad_batch import BatchRecord
 from ldm.training.bad_numbers import Guard
 from ldm.training.callbacks import GradientNorm, Look
-from ldm.training.checkpoint import EMA_FILE, check_networks, save_networks
+from ldm.training.checkpointing import CheckpointingTrainer
 from ldm.training.console import use_readable_lines
 from ldm.training.draws import dropout_seed, streams
 from ldm.training.ema import Average, AverageUpdate
@@ -22,12 +15,12 @@ from ldm.training.levels import LevelLosses
 from ldm.training.optimizer import adamw
 from ldm.training.pace import Pace, TimedDataLoader
 from ldm.training.sampler import RunSampler, fixed_batches
+from ldm.training.save_on_signal import SaveOnSignal
 from ldm.training.task import Task
-from ldm.training.weighting import ADAPTIVE_FILE, Weighting
-from ldm.training.whole import STAGING, finish, rotate, stage
+from ldm.training.weighting import Weighting
 
 
-class CascadeTrainer(Trainer):
+class CascadeTrainer(CheckpointingTrainer):
     """Trains a Task. Every draw of a step depends on (seed, step, sample) only, dropout on (seed, step, rank)."""
 
     def __init__(self, task: Task, callbacks=(), **options):
@@ -41,7 +34,6 @@ class CascadeTrainer(Trainer):
             **options,
         )
         self._check_supported()
-        self._save_ckpt_func = atomic(self._save_ckpt_func)
         args = self.args
         self.weighting = Weighting(task.model, args.loss_weight, args.min_snr_gamma, args.p2_shift, args.noise_shift)
         self.guard = Guard(self)
@@ -50,13 +42,16 @@ class CascadeTrainer(Trainer):
         for norm in norms:
             norm._momentum = self.args.batch_norm_momentum
         self.frozen_norms = norms if self.args.freeze_batch_norm else []
-        if self.args.freeze_batch_norm and not self.frozen_norms:
-            raise ValueError("--freeze_batch_norm: nothing that is trained has a BatchNorm. Leave the flag out.")
+        if not norms and (self.args.freeze_batch_norm or self.args.batch_norm_momentum != 0.9):
+            flag = "freeze_batch_norm" if self.args.freeze_batch_norm else "batch_norm_momentum"
+            raise ValueError(f"--{flag}: nothing that is trained has a BatchNorm. Leave the flag out.")
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
         self.levels, self.pace, self.look = LevelLosses(), Pace(self._periods()), Look(self)
         use_readable_lines(self)
+        if args.save_on_signal:
+            self.add_callback(SaveOnSignal())
         self.add_callback(self.look)  # after the average is updated, and where there is a line to print on
 
     def _check_supported(self):
@@ -205,74 +200,6 @@ class CascadeTrainer(Trainer):
         super().log(entry, **options)
         self.state.log_history = [*history, {**entry, "global_step": self.state.global_step}]
 
-    # Checkpoints ------------------------------------------------------------------------------------------------
-
-    def _save_checkpoint(self, model, metrics=None):
-        with self.pace.aside():
-            self._save_whole_checkpoint(model, metrics)
-
-    def _save_whole_checkpoint(self, model, metrics):
-        """PaddleNLP's checkpoint, written in a staging folder and named only when every rank has written its part."""
-        args, final = self.args, Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}"
-        output_dir, local_main = args.output_dir, args.local_process_index == 0
-        if local_main:
-            stage(final)
-        self.wait_for_ranks()
-        args.output_dir = str(final.parent / STAGING)
-        try:
-            super()._save_checkpoint(model, metrics)
-        finally:
-            args.output_dir = output_dir
-        self.wait_for_ranks()
-        for turn in (args.process_index == 0, local_main):  # the first node, then others with a disk of their own
-            if turn and (final.parent / STAGING / final.name).is_dir():
-                finish(final)
-                rotate(final.parent, args.save_total_limit)
-            self.wait_for_ranks()
-
-    def _rotate_checkpoints(self, use_mtime=False, output_dir=None):
-        """Not when PaddleNLP asks for it: the new checkpoint has no name yet, and the old ones may still be needed."""
-
-    def _save(self, output_dir=None, state_dict=None, **options):
-        folder = Path(output_dir or self.args.output_dir)
-        if self.args.should_save:  # before the weights: where those are, the rest is
-            save_networks(folder, self.task.networks)
-            self.weighting.save(folder)
-            if self.average is not None:
-                self.average.save(folder)
-        super()._save(output_dir, state_dict, **options)
-        if self.args.should_save and folder.parent.name == STAGING:
-            args = copy.copy(self.args)
-            args.output_dir = str(folder.parent.parent)
-            paddle.save(args, str(folder / TRAINING_ARGS_NAME))
-
-    def _load_from_checkpoint(self, resume_from_checkpoint=None):
-        if resume_from_checkpoint is not None:
-            check_networks(resume_from_checkpoint, self.task.networks)
-        try:
-            super()._load_from_checkpoint(resume_from_checkpoint)
-        except AssertionError as error:  # Paddle's word for a parameter of another type
-            raise ValueError(
-                f"{resume_from_checkpoint} does not fit ({error}): continue with the precision it was begun with "
-                "(--fp16_opt_level in options.json), or choose another --output_dir."
-            ) from error
-        if resume_from_checkpoint is None:
-            return
-        folder = Path(resume_from_checkpoint)
-        if self.average is not None:
-            self.average.load(folder / EMA_FILE, read=self.args.process_index == 0)
-        if self.weighting.adaptive is not None:
-            self.weighting.load(distributed_file(str(folder / ADAPTIVE_FILE)))
-
-    def load_weights(self, checkpoint):
-        """The weights of a checkpoint folder, and what belongs to them; None: nothing changes."""
-        self._load_from_checkpoint(checkpoint)
-
-    def wait_for_ranks(self):
-        """Go on when every rank has got here."""
-        if self.args.world_size > 1:
-            paddle.distributed.barrier()
-
     # Optimiser --------------------------------------------------------------------------------------------------
 
     def create_optimizer(self, lr_scheduler=None):
@@ -280,7 +207,7 @@ class CascadeTrainer(Trainer):
         if self.optimizer is None:
             args = self.args
             self.optimizer = adamw(
-                [parameter for parameter in self.task.model.parameters() if not parameter.stop_gradient],
+                self._trained(),
                 lr_scheduler or self.lr_scheduler,
                 args.weight_decay,
                 (args.adam_beta1, args.adam_beta2),
@@ -290,13 +217,3 @@ class CascadeTrainer(Trainer):
                 multi_precision=self._keeps_master_weights(),
             )
         return self.optimizer
-
-
-def atomic(save):
-    """A function save(state, path, ...) made to give the file its name only when it is complete."""
-
-    def save_atomically(state, path, *arguments):
-        with atomic_path(path) as temporary:
-            save(state, str(temporary), *arguments)
-
-    return save_atomically

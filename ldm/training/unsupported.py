@@ -1,43 +1,100 @@
-"""What PaddleNLP's TrainingArguments offer and this trainer cannot honour: refused, with what to do instead."""
+"""Flags that have an effect only under others, or none with others: refused, with what to do instead."""
+
+from dataclasses import MISSING, fields
+from importlib.util import find_spec
+from os import W_OK, access
+from pathlib import Path
+
+import paddle
+
+LIBRARIES = {"visualdl": "visualdl", "tensorboard": "tensorboardX", "wandb": "wandb"}  # of --report_to
 
 
 def check_supported(args):
-    """ValueError for the first flag of parsed training arguments that would be ignored, crash or spoil the run."""
-    sharding = {option.value for option in args.sharding} - {"stage1", "offload"} if args.sharding else set()
-    epochs = [name for name in ("save", "logging") if getattr(args, f"{name}_strategy").value == "epoch"]
-    float16_weights = args.fp16 and args.fp16_opt_level == "O2"
-    refusals = (
-        (
-            args.do_eval or args.do_predict or args.load_best_model_at_end,
-            "--do_eval, --do_predict, --evaluation_strategy and --load_best_model_at_end are not part of this script: "
-            "leave them out and look at the logged pictures and fixed_loss instead.",
-        ),
-        (
-            epochs,
-            f"--{' and --'.join(f'{name}_strategy' for name in epochs)} epoch: a run is one long epoch here. Use "
-            "--save_steps and --logging_steps.",
-        ),
-        (args.use_async_save, "--use_async_save would write on when the checkpoint counts as whole: leave it out."),
-        (
-            args.unified_checkpoint,
-            "--unified_checkpoint is for PaddleNLP's own models: leave it out, checkpoints are whole or absent anyway.",
-        ),
-        (args.distributed_dataloader, "--distributed_dataloader: every rank reads its own samples here. Leave it out."),
-        (
-            args.amp_master_grad,
-            "--amp_master_grad keeps gradients where they cannot be checked before they reach the weights: leave it out.",
-        ),
-        (
-            sharding,
-            f"--sharding {' '.join(sorted(sharding))}: only stage1 shares the work in a way that pictures, averages and "
-            "the checks of gradients can follow. Use --sharding stage1.",
-        ),
-        (
-            float16_weights and args.optim.value == "adamw_mini",
-            "--optim adamw_mini with --fp16 True --fp16_opt_level O2: it squares gradients in float16, where they vanish. "
-            "Use --bf16 True, --fp16_opt_level O1 or --optim adamw.",
-        ),
-    )
-    for asked, message in refusals:
+    """ValueError for the first flag of training arguments, as they were given, that would be ignored, crash or spoil the run."""
+    for asked, message in _refusals(args, _given(args)):
         if asked:
             raise ValueError(message)
+    check_reports(args)
+    if args.logging_dir is not None:
+        check_logging_dir(args.logging_dir)
+
+
+def _given(args) -> dict:
+    """{name: value} of the flags that differ from their defaults."""
+    defaults = {item.name: item.default for item in fields(args) if item.default is not MISSING}
+    return {name: getattr(args, name) for name, default in defaults.items() if getattr(args, name) != default}
+
+
+def _refusals(args, given: dict):
+    """(whether it is asked for, what is said of it)."""
+    epochs = [name for name in ("save", "logging") if getattr(args, f"{name}_strategy") == "epoch"]
+    half = args.fp16 or args.bf16
+    yield (
+        epochs,
+        f"--{' and --'.join(f'{name}_strategy' for name in epochs)} epoch: a run is one long epoch here. Use --save_steps and "
+        "--logging_steps.",
+    )
+    yield (
+        args.sharding not in ("", "stage1"),
+        f"--sharding {args.sharding}: only stage1 shares the work in a way that pictures, averages and the checks of gradients "
+        "can follow. Use --sharding stage1.",
+    )
+    yield (
+        args.sharding and paddle.distributed.get_world_size() <= 1,
+        f"--sharding {args.sharding} spreads the optimiser over several processes, and this is one: start it with python -m "
+        "paddle.distributed.launch, or use --optim adamw_mini or --recompute True to save memory.",
+    )
+    yield (
+        args.device not in (None, paddle.get_device().split(":")[0]),
+        f"--device {args.device}: this computes on {paddle.get_device()}. Leave the flag out; which GPUs are used says "
+        "CUDA_VISIBLE_DEVICES in the environment (empty: the CPU).",
+    )
+    yield (
+        args.fp16 and args.fp16_opt_level == "O2" and args.optim == "adamw_mini",
+        "--optim adamw_mini with --fp16 True --fp16_opt_level O2: it squares gradients in float16, where they vanish. Use "
+        "--bf16 True, --fp16_opt_level O1 or --optim adamw.",
+    )
+    yield _needs(given, ("fp16_opt_level",), half, "--fp16 True or --bf16 True")
+    yield _needs(given, ("scale_loss",), args.fp16, "--fp16 True")
+    yield _needs(given, ("amp_custom_black_list", "amp_custom_white_list"), half, "--fp16 True or --bf16 True")
+    yield _needs(given, ("num_cycles",), args.lr_scheduler_type == "cosine", "--lr_scheduler_type cosine")
+    yield _needs(given, ("lr_end", "power"), args.lr_scheduler_type == "polynomial", "--lr_scheduler_type polynomial")
+    yield (
+        args.lr_scheduler_type == "polynomial" and args.lr_end >= args.learning_rate,
+        f"--lr_end {args.lr_end:g} must be below --learning_rate {args.learning_rate:g}: the rate falls to it.",
+    )
+    yield (
+        "num_train_epochs" in given and args.max_steps > 0,
+        f"--num_train_epochs {args.num_train_epochs:g} and --max_steps {args.max_steps}: leave one of them out (--max_steps "
+        "-1 is as if it were).",
+    )
+    yield (
+        args.overwrite_output_dir and args.resume_from_checkpoint is not None,
+        "--overwrite_output_dir begins anew, --resume_from_checkpoint goes on: leave one of them out.",
+    )
+    yield _needs(given, ("run_name",), "wandb" in (args.report_to or ()), "--report_to wandb")
+
+
+def _needs(given: dict, names: tuple, there: bool, what: str) -> tuple:
+    """The refusal of flags that act only with another."""
+    name = next((name for name in names if name in given), names[0])
+    return name in given and not there, f"--{name} {given.get(name)} acts with {what} only: add that, or leave it out."
+
+
+def check_reports(args):
+    """ValueError for a --report_to that is not known or whose library is not installed."""
+    names = [args.report_to] if isinstance(args.report_to, str) else args.report_to or []
+    for name in names:
+        if name not in LIBRARIES and not (name in ("all", "none") and len(names) == 1):
+            raise ValueError(f"--report_to {name}: choose from {', '.join(LIBRARIES)}, or all or none alone.")
+        if name in LIBRARIES and find_spec(LIBRARIES[name]) is None:
+            raise ValueError(f"--report_to {name} needs the package {LIBRARIES[name]}: install it, or leave it out.")
+
+
+def check_logging_dir(folder: str):
+    """ValueError for a --logging_dir that is no folder or cannot be made one; VisualDL would log nowhere, saying nothing."""
+    path = Path(folder).expanduser().absolute()
+    there = next(path for path in (path, *path.parents) if path.exists())
+    if not there.is_dir() or not access(there, W_OK):
+        raise ValueError(f"--logging_dir {folder}: {there} is not a folder that can be written to. Choose another.")

@@ -10,6 +10,8 @@ import paddle
 from ldm.atomic import atomic_path
 from ldm.diffusion.loss import AdaptiveWeight, min_snr_weight, p2_weight, uniform_weight
 from ldm.diffusion.schedule import CosineSchedule
+from ldm.json_files import read_json
+from ldm.training.restore import damaged
 
 NAMES = ("p2", "adaptive", "min_snr", "none")
 ADAPTIVE_FILE = "adaptive_weight.json"
@@ -83,4 +85,7 @@ class Weighting:
     def load(self, path):
         """Continue from a checkpoint's file."""
         if self.adaptive is not None:
-            self.adaptive.load_state(json.loads(Path(path).read_text()))
+            try:
+                self.adaptive.load_state(read_json(path))
+            except (ValueError, TypeError, KeyError, OSError) as error:
+                raise damaged(path, f"is not the state of an adaptive weight ({error})") from error

@@ -1,17 +1,22 @@
-"""Checkpoints that are whole or not there: written in a staging folder, listed, flushed to disk, then renamed."""
+"""Checkpoints that are complete or not there: written in a staging folder, listed with checksums, flushed, then renamed."""
 
 import json
 import os
 import re
 import shutil
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Optional
 
 from ldm.atomic import atomic_path
+from ldm.hashing import sha256_of
+from ldm.json_files import read_json
 
 STAGING, MANIFEST = ".saving", "complete.json"
 LAST_WRITTEN = "scheduler.pdparams"  # what PaddleNLP writes last into a checkpoint
 REPLACED = "replaced-"
+EVIDENCE = "non_finite"  # folder of checkpoints with NaN or infinity, which are never resumed from
 
 
 def numbered(folder) -> list[Path]:
@@ -20,27 +25,55 @@ def numbered(folder) -> list[Path]:
     return sorted((path for path in paths if path.is_dir()), key=lambda path: int(path.name.split("-")[1]))
 
 
-def problem_of(folder) -> Optional[str]:
-    """Why a checkpoint folder is not whole, or None: every file of its list is there and has its size.
+def problem_of(folder, contents: bool = False) -> Optional[str]:
+    """Why a checkpoint folder is not complete, or None: every file of its list is there and has its size.
 
-    A folder without a list is of an older version of this trainer, which wrote in place: it is whole if the file that
-    was written last is.
+    contents: and its checksum too, which reads all of it. A folder without a list is of an older version of this trainer,
+    which wrote in place: it is complete if the file that was written last is. Lists of older versions have no checksums.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
         return None if _ends_like_pickle(folder / LAST_WRITTEN) else f"it has no {MANIFEST}, so its writing was cut off"
-    for name, size in json.loads((folder / MANIFEST).read_text())["bytes"].items():
+    try:
+        sizes, sums = _listed(folder / MANIFEST)
+    except (ValueError, OSError) as error:
+        return str(error)
+    for name, size in sizes.items():
         if not (folder / name).is_file():
             return f"its {name} is missing"
         if (folder / name).stat().st_size != size:
             return f"its {name} has {(folder / name).stat().st_size} bytes instead of {size}"
-    return None
+    if not contents:
+        return None
+    changed = [name for name, found in _sums_of({name: folder / name for name in sums}).items() if found != sums[name]]
+    return f"its {changed[0]} is not what was written: its checksum differs" if changed else None
+
+
+def _listed(path: Path) -> tuple[dict, dict]:
+    """{file: bytes} and {file: sha256} of a checkpoint's list; ValueError for anything that is no such list."""
+    listed = read_json(path)
+    sizes, sums = listed.get("bytes"), listed.get("sha256", {})
+    if not (isinstance(sizes, dict) and isinstance(sums, dict) and sizes):
+        raise ValueError(f"its {path.name} is no list of files")
+    for name, size in sizes.items():
+        parts = PurePosixPath(name).parts
+        if type(size) is not int or not parts or name.startswith("/") or ".." in parts or "\0" in name:
+            raise ValueError(f"its {path.name} lists {name[:80]!r} with {str(size)[:40]} bytes, which is no file of it")
+    if not sums.keys() <= sizes.keys():
+        raise ValueError(f"its {path.name} has checksums of files that it does not list")
+    return sizes, sums
+
+
+def _sums_of(paths: dict) -> dict:
+    """{name: sha256} of files {name: path}, several read at the same time."""
+    with ThreadPoolExecutor(4) as pool:
+        return dict(zip(paths, pool.map(sha256_of, paths.values())))
 
 
 def last_whole(folder, say=print) -> Optional[Path]:
-    """The newest whole checkpoint in `folder`, or None; `say` is told of each newer one that is skipped."""
+    """The newest complete checkpoint in `folder`, or None; `say` is told of each newer one that is skipped."""
     for path in reversed(numbered(folder)):
-        problem = problem_of(path)
+        problem = problem_of(path, contents=True)
         if problem is None:
             return path
         say(f"Skipping {path}: {problem}. It is written anew when the run gets there.")
@@ -62,25 +95,47 @@ def stage(final: Path) -> Path:
     return staging
 
 
+@contextmanager
+def staged_for(final: Path):
+    """Around the writing of a staged checkpoint: where the disk is full, what there is of it goes, and the error says so."""
+    try:
+        yield
+    except OSError as error:
+        shutil.rmtree(final.parent / STAGING / final.name, ignore_errors=True)
+        raise OSError(
+            f"{final} could not be written ({error.strerror or error}). Earlier checkpoints are as they were: free some space "
+            "(or lower --save_total_limit), then run the same command again, which goes on from the last one."
+        ) from error
+
+
 def finish(final: Path):
     """List the files of a staged checkpoint, make sure that they are on the disk, and give it its name."""
     staged = final.parent / STAGING / final.name
-    files = sorted(path for path in staged.rglob("*") if path.is_file())
-    for path in files:
+    files = {str(path.relative_to(staged)): path for path in sorted(staged.rglob("*")) if path.is_file()}
+    for path in files.values():
         _flush(path)
     with atomic_path(staged / MANIFEST) as temporary:
-        sizes = {str(path.relative_to(staged)): path.stat().st_size for path in files}
-        temporary.write_text(json.dumps({"bytes": sizes}, indent=1) + "\n")
+        sizes = {name: path.stat().st_size for name, path in files.items()}
+        temporary.write_text(json.dumps({"bytes": sizes, "sha256": _sums_of(files)}, indent=1) + "\n")
         _flush(temporary)
     _flush(staged)
     _publish(staged, final)
 
 
+def set_aside(final: Path) -> Path:
+    """Give a staged checkpoint with NaN or infinity a name under which no run finds it; that of one before is replaced."""
+    kept = final.parent / EVIDENCE / final.name
+    shutil.rmtree(kept.parent, ignore_errors=True)
+    kept.parent.mkdir(parents=True)
+    os.rename(final.parent / STAGING / final.name, kept)
+    return kept
+
+
 def tidy(folder, say=print):
-    """Put right what a killed run has left in the staging folder: finish what is whole, remove the rest."""
+    """Put right what a killed run has left in the staging folder: finish what is complete, remove the rest."""
     staging = Path(folder) / STAGING
     for staged in numbered(staging):
-        if (staged / MANIFEST).is_file() and problem_of(staged) is None:
+        if (staged / MANIFEST).is_file() and problem_of(staged, contents=True) is None:
             _publish(staged, Path(folder) / staged.name)
         else:
             say(f"Removing {staged}: a run was stopped while it was written.")
@@ -92,7 +147,7 @@ def tidy(folder, say=print):
 
 
 def rotate(folder, keep: Optional[int]):
-    """Delete all but the `keep` newest whole checkpoints (None or 0: all are kept), and those that are not whole."""
+    """Delete all but the `keep` newest complete checkpoints (None or 0: all are kept), and those that are not complete."""
     if not keep or keep < 0:
         return
     paths = sorted(numbered(folder), key=lambda path: path.stat().st_mtime)

@@ -12,6 +12,7 @@ from ldm.weights.plan import WeightsMismatch, check_same_shapes, dropped_keys, p
 from ldm.weights.rules import RULES, Layout
 
 LAYOUT_KEY, PADDLE_LAYOUT = "layout", "paddle"
+STORED_FLOATS = (*FLOAT_DTYPES, "float64")
 
 
 def network_shapes(network: paddle.nn.Layer) -> dict:
@@ -29,8 +30,14 @@ def release_shapes(network: paddle.nn.Layer, name: str) -> dict:
 
 
 def is_paddle_layout(file: TensorFile) -> bool:
-    """Whether a file was written by us (metadata says so); every other file is taken as the official layout."""
-    return file.metadata.get(LAYOUT_KEY) == PADDLE_LAYOUT
+    """Whether a file was written by us (metadata says so); a file that says nothing is taken as the official layout."""
+    layout = file.metadata.get(LAYOUT_KEY, PADDLE_LAYOUT)
+    if layout != PADDLE_LAYOUT:
+        raise ValueError(
+            f"{file.path}: the metadata's {LAYOUT_KEY!r} is {layout!r:.100}, known is {PADDLE_LAYOUT!r}; the official "
+            "layout has none."
+        )
+    return LAYOUT_KEY in file.metadata
 
 
 def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
@@ -38,9 +45,23 @@ def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
     targets = network_shapes(network)
     if is_paddle_layout(file):
         check_same_shapes(file.shapes, targets, str(file.path))
-        return [(key, key, Layout.SAME) for key in targets]
-    moves = plan_conversion(file.shapes, targets, RULES[name], str(file.path))
-    return [(move.paddle_key, move.release_key, move.rule.layout) for move in moves]
+        plan = [(key, key, Layout.SAME) for key in targets]
+    else:
+        moves = plan_conversion(file.shapes, targets, RULES[name], str(file.path))
+        plan = [(move.paddle_key, move.release_key, move.rule.layout) for move in moves]
+    check_float(file, [theirs for _, theirs, _ in plan])
+    return plan
+
+
+def check_float(file: TensorFile, keys):
+    """WeightsMismatch if any of these tensors is stored as anything but numbers that weights can be."""
+    others = [f"{key} ({file.dtypes[key]})" for key in keys if DTYPES.get(file.dtypes[key]) not in STORED_FLOATS]
+    if others:
+        rest = f" and {len(others) - 8} more" if len(others) > 8 else ""
+        raise WeightsMismatch(
+            f"{file.path} has {len(others)} tensors of a type that weights do not have here: {', '.join(others[:8])}{rest}. "
+            f"Known are {', '.join(STORED_FLOATS)}: convert it with the program that wrote it."
+        )
 
 
 def check_dtype(dtype: str):
@@ -121,6 +142,4 @@ def _then(convert, load):
 
 
 def _target_dtype(stored: str, dtype):
-    if stored not in DTYPES:
-        raise WeightsMismatch(f"Tensors of type {stored} cannot be converted; expected one of {sorted(DTYPES)}.")
-    return dtype if dtype is not None and DTYPES[stored] in (*FLOAT_DTYPES, "float64") else DTYPES[stored]
+    return dtype if dtype is not None else DTYPES[stored]

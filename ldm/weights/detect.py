@@ -1,27 +1,33 @@
 """Which version of a network a checkpoint holds, told from its shapes and metadata alone."""
 
-import json
-
+from ldm.json_files import parse_json
 from ldm.weights.convert import is_paddle_layout
 from ldm.weights.files import TensorFile
+from ldm.weights.rules import RULES
 
 TELLING_KEYS = {  # key, axis of its official (out, in) shape, what the side says
     "stage_c": ("clip_txt_mapper.weight", 0, {1536: "1B", 2048: "3.6B"}),
     "stage_b": ("down_blocks.1.0.channelwise.0.weight", 1, {576: "700M", 640: "3B"}),
 }
 
+LONGEST_NOTE = 1 << 16  # characters; a config has some hundred
+
 
 def stored_config(file: TensorFile):
     """Constructor arguments recorded in the metadata, or None: official files have none."""
     if "config" not in file.metadata:
         return None
-    try:
-        config = json.loads(file.metadata["config"])
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{file.path}: the metadata's 'config' is not JSON ({error}).") from error
-    if not isinstance(config, dict):
-        raise ValueError(f"{file.path}: the metadata's 'config' must be an object of constructor arguments.")
-    return config
+    return parse_json(note(file, "config"), f"{file.path}: the metadata's 'config'", dict, "convert or write it again")
+
+
+def note(file: TensorFile, name: str) -> str:
+    """A text of the metadata, of a length that is worth reading. KeyError where there is none."""
+    if len(file.metadata[name]) > LONGEST_NOTE:
+        raise ValueError(
+            f"{file.path}: the metadata's {name!r} has {len(file.metadata[name])} characters, more than the "
+            f"{LONGEST_NOTE} that it may have: take another file."
+        )
+    return file.metadata[name]
 
 
 def detect_version(file: TensorFile, network: str):
@@ -53,8 +59,16 @@ def detect_network(file: TensorFile):
     }
     for key, network in telling.items():
         if key in file.shapes:
+            _check_name(file, network)
             return network
     raise ValueError(
         f"{file.path} holds none of the cascade's networks; its first keys: {list(file.keys())[:4]}. Give a file of the "
         "release, or one that scripts/extract_unet_weights.py wrote without --lora."
     )
+
+
+def _check_name(file: TensorFile, network: str):
+    """ValueError if a file says that it is another of our networks than its keys show."""
+    named = file.metadata.get("network", network)
+    if named in RULES and named != network:
+        raise ValueError(f"{file.path}: the metadata's 'network' is {named!r}, its tensors are those of a {network}.")

@@ -1,5 +1,6 @@
 """Safetensors files: validated opening, one tensor at a time in and out."""
 
+import errno
 import json
 import os
 import struct
@@ -8,15 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from safetensors import SafetensorError, safe_open
 
 from ldm.atomic import atomic_path
+from ldm.weights.finite import all_finite
+from ldm.weights.header import BYTES, open_regular, read_header
 
 DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16", "F64": "float64", "I64": "int64", "I32": "int32"}
 NAMES = {ours: theirs for theirs, ours in DTYPES.items()}
-BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2}
 SAME_BITS = {"U16": "BF16"}  # how PaddleNLP's own saves write bfloat16
 FLOAT_DTYPES = ("float32", "float16", "bfloat16")
+LARGEST_VALUE = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38}
 
 # Read at once: what stays in a core's cache, and enough rows that a transposed one is written by whole cache lines
 BLOCK, ROWS = 1 << 18, 256
@@ -29,32 +31,28 @@ class TensorFile:
     `shapes` and `dtypes` come from the header; `metadata` is its string map. Keys under a `state_dict.` prefix,
     as some checkpoints wrap their weights, are seen without it.
 
-    The package checks the header; the data is read with plain file reads. Tensors from the package are views of the
-    mapped file: training would write to them, they must not outlive it, and every page once read counts as memory of
-    this process, a whole checkpoint in the end.
+    The data is read with plain file reads. Tensors from the package are views of the mapped file: training would write
+    to them, they must not outlive it, and every page once read counts as memory of this process, a whole checkpoint in
+    the end. Nothing in the header is believed before it is checked: see `ldm.weights.header`.
     """
 
     def __init__(self, path):
         self.path = Path(path)
-        if not self.path.is_file():
-            raise FileNotFoundError(f"{self.path} does not exist: check the path, or download or convert it first.")
+        self._file = open_regular(self.path)
         try:
-            with safe_open(str(self.path), framework="np") as checked:
-                self.metadata = dict(checked.metadata() or {})
-        except SafetensorError as error:
+            self._status = os.fstat(self._file.fileno())
+            header = read_header(self._file, self._status.st_size)
+        except ValueError as error:
+            self._file.close()
             raise ValueError(
                 f"{self.path} is not a complete safetensors file ({error}): download or write it again."
             ) from error
-        self._file = open(self.path, "rb")
-        length = struct.unpack("<Q", self._file.read(8))[0]
-        header = json.loads(self._file.read(length))
-        header.pop("__metadata__", None)
-        self._data_start = 8 + length
-        if header and all(key.startswith("state_dict.") for key in header):
-            header = {key.removeprefix("state_dict."): entry for key, entry in header.items()}
-        self._offsets = {key: entry["data_offsets"] for key, entry in header.items()}
-        self.shapes = {key: tuple(entry["shape"]) for key, entry in header.items()}
-        self.dtypes = {key: SAME_BITS.get(entry["dtype"], entry["dtype"]) for key, entry in header.items()}
+        self.metadata, self._data_start, tensors = header.metadata, header.data_start, header.tensors
+        if tensors and all(key.startswith("state_dict.") for key in tensors):
+            tensors = {key.removeprefix("state_dict."): entry for key, entry in tensors.items()}
+        self.dtypes = {key: SAME_BITS.get(dtype, dtype) for key, (dtype, _, _) in tensors.items()}
+        self.shapes = {key: shape for key, (_, shape, _) in tensors.items()}
+        self._offsets = {key: offsets for key, (_, _, offsets) in tensors.items()}
 
     def __enter__(self):
         return self
@@ -64,6 +62,12 @@ class TensorFile:
 
     def keys(self):
         return self.shapes.keys()
+
+    def check_unchanged(self):
+        """ValueError if the file was written to since it was opened: what has been read may be half of either state."""
+        now = os.fstat(self._file.fileno())
+        if (now.st_size, now.st_mtime_ns) != (self._status.st_size, self._status.st_mtime_ns):
+            raise ValueError(f"{self.path} was changed while it was read: wait until it is complete, and start again.")
 
     def read(self, key) -> paddle.Tensor:
         """One tensor, on the CPU, in the file's dtype."""
@@ -104,8 +108,23 @@ class TensorFile:
 
     def read_numpy(self, key) -> np.ndarray:
         """One tensor as numpy; bfloat16, which numpy lacks, comes as float32."""
-        raw = self._read_raw(key)
-        return (raw.astype(np.uint32) << 16).view(np.float32) if self.dtypes[key] == "BF16" else raw
+        return _widened(self._read_raw(key), self.dtypes[key])
+
+    def read_some(self, key, count: int, apart: int = 1) -> np.ndarray:
+        """(count,) float32 of one tensor: its first values, or every `apart`-th of them."""
+        raw = np.empty(count, self._stored_dtype(key))
+        for index in range(count if apart > 1 else 1):
+            self._fill(key, raw[index : index + 1] if apart > 1 else raw, index * apart * raw.itemsize)
+        return _widened(raw, self.dtypes[key]).astype(np.float32)
+
+    def pieces(self, key):
+        """The stored values of one tensor, flat, BLOCK at a time; the bits of bfloat16 as uint16. No piece outlives the next."""
+        (start, end), dtype = self._offsets[key], self._stored_dtype(key)
+        room = np.empty(min(BLOCK, (end - start) // dtype.itemsize), dtype)
+        for first in range(start, end, room.nbytes or 1):
+            piece = room[: (end - first) // dtype.itemsize]
+            self._fill(key, piece, first - start)
+            yield piece
 
     def _read_raw(self, key) -> np.ndarray:
         """The stored values; the bits of bfloat16 as uint16."""
@@ -120,7 +139,10 @@ class TensorFile:
         """Read stored values of `key`, beyond its first `skipped` bytes, into a contiguous array."""
         where, left = self._data_start + self._offsets[key][0] + skipped, values.reshape(-1).view(np.uint8)
         while left.size:  # a network's file system may give less at a time than it was asked for
-            done = os.preadv(self._file.fileno(), [left], where)
+            try:
+                done = os.preadv(self._file.fileno(), [left], where)
+            except OSError as error:
+                raise OSError(error.errno, f"{error.strerror} while {key} was read", str(self.path)) from error
             if done == 0:
                 raise self._cut_off(key)
             where, left = where + done, left[done:]
@@ -134,6 +156,13 @@ class TensorFile:
 
     def _cut_off(self, key) -> ValueError:
         return ValueError(f"{self.path} ends within {key}: download or write it again.")
+
+
+def _widened(raw: np.ndarray, stored: str) -> np.ndarray:
+    """Stored values as numpy computes with them: bfloat16's bits become float32."""
+    if stored != "BF16":
+        return raw
+    return (raw.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(raw.shape)
 
 
 def _apart(rows: np.ndarray) -> np.ndarray:
@@ -153,12 +182,13 @@ def _itself(tensor):
     return tensor
 
 
-def write_tensors(path, entries, metadata: dict, progress=iter):
+def write_tensors(path, entries, metadata: dict, progress=iter, allow_non_finite: bool = False):
     """Write a safetensors file from `entries`: (key, dtype name, shape, function returning the tensor), one at a time.
 
     The package writes only whole dictionaries; a 14 GB checkpoint must not have to fit in memory twice. The file
     appears under its name only when complete. Tensors may be numpy or Paddle; they are cast to the entry's dtype.
-    `progress` wraps the entries while they are written (tqdm).
+    `progress` wraps the entries while they are written (tqdm). ValueError, and what was there stays, for a tensor that
+    holds NaN or infinity, or would in its new dtype; allow_non_finite: for what is kept as evidence.
     """
     header, offset = {"__metadata__": {k: str(v) for k, v in metadata.items()}}, 0
     for key, dtype, shape, _ in entries:
@@ -167,21 +197,47 @@ def write_tensors(path, entries, metadata: dict, progress=iter):
         offset += size
     encoded = json.dumps(header).encode()
     encoded += b" " * (-len(encoded) % 8)  # the format aligns data to 8 bytes
-    with atomic_path(path) as temporary, open(temporary, "wb") as out:
-        out.write(struct.pack("<Q", len(encoded)))
-        out.write(encoded)
-        for key, dtype, shape, load in progress(entries):
-            tensor = load()
-            if tuple(tensor.shape) != tuple(shape):
-                raise ValueError(f"{key}: announced {tuple(shape)}, got {tuple(tensor.shape)}.")
-            out.write(_raw_bytes(tensor, dtype))
+    try:
+        with atomic_path(path) as temporary, open(temporary, "wb") as out:
+            out.write(struct.pack("<Q", len(encoded)))
+            out.write(encoded)
+            for key, dtype, shape, load in progress(entries):
+                tensor = load()
+                if tuple(tensor.shape) != tuple(shape):
+                    raise ValueError(f"{key}: announced {tuple(shape)}, got {tuple(tensor.shape)}.")
+                stored = _stored(tensor, dtype)
+                if not allow_non_finite and not all_finite(stored):
+                    raise _not_finite(path, key, tensor, dtype)
+                out.write(stored.data)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        why = f"{error.strerror}: {path} takes {(8 + len(encoded) + offset) / 1e9:.3g} GB; make room or write elsewhere"
+        raise OSError(f"{why}. Nothing was changed.") from error
 
 
-def _raw_bytes(tensor, dtype: str):
+def _stored(tensor, dtype: str) -> np.ndarray:
+    """The values as they are stored, in one piece; the bits of bfloat16 as uint16."""
+    if dtype == "float16" and isinstance(tensor, paddle.Tensor):  # Paddle 3.3.1 makes 1e-4 of 3e-24 on a CPU
+        tensor = tensor.astype("float32").numpy()
     if isinstance(tensor, np.ndarray) and dtype != "bfloat16":
-        return np.ascontiguousarray(tensor, dtype=dtype).data
+        with np.errstate(over="ignore"):  # refused with a better message
+            return np.ascontiguousarray(tensor, dtype=dtype)
     tensor = (
         tensor if isinstance(tensor, paddle.Tensor) else paddle.to_tensor(np.ascontiguousarray(tensor), place="cpu")
     )
-    array = tensor.astype(dtype).numpy()  # Paddle hands bfloat16 to numpy as its bit pattern, uint16
-    return np.ascontiguousarray(array).data
+    return np.ascontiguousarray(tensor.astype(dtype).numpy())  # Paddle hands bfloat16 to numpy as its bits
+
+
+def _not_finite(path, key: str, tensor, dtype: str) -> ValueError:
+    """Why a tensor that is not finite in `dtype` is not written."""
+    values = _stored(tensor, "float64")
+    if not all_finite(values):
+        return ValueError(
+            f"{path} is not written: {key} holds NaN or infinity. Take weights from before that, an earlier checkpoint "
+            "or the file they were made from."
+        )
+    return ValueError(
+        f"{path} is not written: {key} reaches {np.abs(values).max():.4g}, and {dtype} ends at {LARGEST_VALUE[dtype]:g}. "
+        f"Choose a dtype that holds it."
+    )

@@ -38,6 +38,7 @@ def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
                 finish(*under_way.popleft())
         for entry in under_way:
             finish(*entry)
+        file.check_unchanged()
     return network
 
 

@@ -52,7 +52,7 @@ def test_missing_tokenizer_files(own_tokenizer_dir, name):
 def test_damaged_json(text_dir, own_tokenizer_dir, name):
     path = (text_dir if name == "config.json" else own_tokenizer_dir) / name
     path.write_text(path.read_text()[:-20])
-    with pytest.raises(ValueError, match=f"{name} is not valid JSON"):
+    with pytest.raises(ValueError, match=f"{name} is not JSON"):
         TextEncoder.from_folder(text_dir, own_tokenizer_dir)
 
 

@@ -107,7 +107,7 @@ def test_metadata_beside_the_image(tmp_path):
     (tmp_path / "b.json").write_text("[1]")
     pairs = open_source(tmp_path)
     assert pairs.metadata(0) == {"width": 40}
-    with pytest.raises(ValueError, match="b.json must hold one JSON object"):
+    with pytest.raises(ValueError, match="b.json holds a list where an object .* belongs: correct or remove it"):
         pairs.metadata(1)
     (tmp_path / "b.json").unlink()
     with pytest.raises(ValueError, match="b.json does not exist"):

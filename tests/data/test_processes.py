@@ -133,7 +133,7 @@ def test_leaving_early_ends_the_processes():
 
 @pytest.fixture
 def others_at_work():
-    """An interpreter whose three processes are at work on a second's thing each; they hold its standard output.
+    """An interpreter whose three processes are at work on a minute's thing each; they hold its standard output.
 
     `python -c` has no file to import, as notebooks have none.
     """
@@ -141,7 +141,7 @@ def others_at_work():
         "import os, signal, time; from ldm.data.processes import in_processes\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "os.sched_getaffinity = lambda process: {0, 1, 2}\n"
-        "def work(number): os.write(1, b'at work\\n'); time.sleep(1)\n"
+        "def work(number): os.write(1, b'at work\\n'); time.sleep(60)\n"
         "list(in_processes(work, range(10**6)))"
     )
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -154,10 +154,23 @@ def others_at_work():
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_processes_end_with_their_parent(others_at_work):
+def test_processes_end_with_their_parent_in_the_middle_of_their_work(others_at_work):
+    start = time.monotonic()
     others_at_work.kill()
     output, errors = others_at_work.communicate(timeout=60)  # until the last of them has ended
-    assert len(output.splitlines()) < 100 and not errors
+    assert not output and not errors and time.monotonic() - start < 20
+
+
+def test_a_ctrl_c_while_it_forks_is_not_lost(ctrl_c_raises, monkeypatch):
+    start = multiprocessing.context.ForkProcess.start
+
+    def interrupted(process):
+        os.kill(os.getpid(), signal.SIGINT)
+        start(process)
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(in_processes(square, range(3)))
 
 
 def test_ctrl_c_in_a_terminal_shows_one_traceback(others_at_work):

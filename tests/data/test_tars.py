@@ -202,7 +202,7 @@ def test_names_are_split_as_webdataset_splits_them(name):
 def test_files_are_grouped_as_webdataset_groups_them(tmp_path):
     from webdataset.tariterators import group_by_keys
 
-    files = ["a.jpg", "a.TXT", "b.seg.png", "README", "b.png", "b.json", "c/a.jpg", "a.jpeg", "A.jpg"]
+    files = ["a.jpg", "a.TXT", "b.seg.png", "README", "b.png", "b.json", "c/a.jpg", "d.jpeg", "A.jpg"]
     hidden = ["c/._a.jpg", ".trash/x.jpg", "c/.trash/x.jpg", "c/.trash/y.txt"]
     with tarfile.open(tmp_path / "x.tar", "w") as tar:
         for length, name in enumerate(files + hidden, 1):
@@ -211,7 +211,7 @@ def test_files_are_grouped_as_webdataset_groups_them(tmp_path):
             tar.addfile(member, open(__file__, "rb"))
     index = tar_index.scan_tar(f"{tmp_path}/x.tar")
     samples = list(group_by_keys({"fname": n, "data": length, "__url__": ""} for length, n in enumerate(files, 1)))
-    assert list(index.names) == ["a.jpg", "b.png", "c/a.jpg", "a.jpeg", "A.jpg"]
+    assert list(index.names) == ["a.jpg", "b.png", "c/a.jpg", "d.jpeg", "A.jpg"]
     assert [name.rpartition(".")[0] for name in index.names] == [sample["__key__"] for sample in samples]
     for sample, name, lengths in zip(samples, index.names, index.places[:, :, 1].tolist()):
         assert lengths == [sample[name.rpartition(".")[2]], sample.get("txt", 0), sample.get("json", 0)]

@@ -7,6 +7,7 @@ import evaluate_scenes
 import numpy as np
 import pytest
 from PIL import Image
+from spoiled import spoiled_release
 
 from ldm.evaluation import judge
 from ldm.evaluation.settings import PARTS
@@ -84,16 +85,20 @@ def test_a_judge_that_fails_stops_everything_with_status_1(rule_release, tmp_pat
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["--count", "0"], "--count 0"),
-        (["--grid_count", "-1"], "--grid_count -1"),
-        (["--batch_size", "0"], "--batch_size 0"),
-        (["--steps", "0"], "--steps 0"),
+        (["--count", "0"], "--count must be at least 1, got 0"),
+        (["--grid_count", "-1"], "--grid_count must be at least 1, got -1"),
+        (["--batch_size", "0"], "--batch_size must be at least 1, got 0"),
+        (["--steps", "0"], "--steps must be at least 1, got 0"),
         (["--size", "128"], "--size 128"),
         (["--size", "260"], "multiple of 8"),
         (["--size", "4096"], "4096"),
-        (["--seed", "-1"], "--seed -1"),
-        (["--scene_seed", "-1"], "--scene_seed -1"),
-        (["--cfg", "nan"], "--cfg nan"),
+        (["--seed", "-1"], "--seed must not be negative, got -1"),
+        (["--scene_seed", "-1"], "--scene_seed must not be negative, got -1"),
+        (["--cfg", "nan"], "--cfg must be a finite number such as 4.0, got nan"),
+        (["--steps", "1000000000"], "--steps must be at most 10000"),
+        (["--batch_size", "1000000000"], "--batch_size must be at most 100000"),
+        (["--decoder_cfg", "1e30"], "--decoder_cfg must be at most 1000 either way"),
+        (["--size", "8388608"], "height 8388608 is above the maximum of 16384"),
         (["--parts", "judge", "taste"], "'taste' is unknown: choose from judge, prompts"),
         (["--weights", "nowhere"], "weights folder nowhere does not exist"),
         (["--prior_weights", "nowhere.safetensors"], "nowhere.safetensors does not exist"),
@@ -126,3 +131,57 @@ def test_without_weights_the_demo_is_measured(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("config.WEIGHTS_PATH", str(tmp_path / "models"))
     assert evaluate("--parts", "judge", "--count", "4", "--output_dir", tmp_path) == 0
     assert "using the bundled demo model" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "part, name, key, where",
+    [
+        ("previewer", "effnet_encoder.safetensors", "mapper.0.weight", "EfficientNet encoder: the latent of a picture"),
+        ("reconstruction", "stage_a.safetensors", "out_block.0.bias", "Stage A: the decoded image"),
+        ("previewer", "previewer.safetensors", "blocks.24.bias", "Previewer: the preview"),
+        ("words", "stage_c_lite.safetensors", "clf.1.bias", "Stage C: its prediction"),
+        (
+            "prompts",
+            "text_encoder/model.safetensors",
+            "text_projection.weight",
+            "Text encoder: the captions' embedding",
+        ),
+    ],
+)
+def test_nothing_is_measured_of_nan(rule_release, tmp_path, capsys, part, name, key, where):
+    pytest.importorskip("skimage.metrics")
+    release = spoiled_release(rule_release, tmp_path / "release", name, key, np.nan, every=True)
+    assert evaluate("--weights", release, "--output_dir", tmp_path / "out", *SMALL, "--parts", part) == 2
+    error = capsys.readouterr().err
+    assert f"{where} is not finite" in error and f"{release / name}: {key} is not finite" in error
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_an_embedding_of_nan_is_nobodys_neighbour():
+    from types import SimpleNamespace
+
+    import paddle
+
+    from ldm.evaluation.retrieval import text_embeds
+
+    text = SimpleNamespace(encode=lambda captions: (None, paddle.full([len(captions), 1, 4], np.nan)))
+    with pytest.raises(FloatingPointError, match="CLIP's text tower: an embedding is not finite .* because"):
+        text_embeds(SimpleNamespace(text=text, blame=lambda kind: "because"), ["a", "b"], [slice(0, 2)])
+
+
+def test_a_measurement_of_nan_is_not_written(tmp_path):
+    from ldm.evaluation.results import open_results, save_results
+
+    with pytest.raises(FloatingPointError, match="results.json is not written: a number that words has measured"):
+        save_results(tmp_path, {"weights": {}, "parts": {"judge": 1.0, "words": float("nan")}}, "")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "results.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match="results.json cannot be read .*nested too deeply.*remove it"):
+        open_results(tmp_path, {"sha256": ""}, [])
+
+
+def test_memory_is_forecast_before_the_weights_are_read(rule_release, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ldm.evaluation.suite.StableCascade", None)
+    monkeypatch.setattr("ldm.evaluation.suite.available", lambda: 1000)
+    assert evaluate("--weights", rule_release, "--output_dir", tmp_path, *SMALL, "--parts", "prompts") == 2
+    assert "A batch of 4 at 256 x 256 pixels needs" in capsys.readouterr().err

@@ -59,12 +59,15 @@ def bench_with(tmp_path, monkeypatch, deaf: bool, towers: bool = True) -> Bench:
         return np.stack([vector.get(caption, np.full(24, 24**-0.5)) for caption in captions])
 
     monkeypatch.setattr(words, "prior_latents", lambda cascade, images: paddle.ones([len(images), 16, 6, 6]))
-    monkeypatch.setattr(words, "encode_captions", lambda frozen, captions: captions)
     monkeypatch.setattr(words, "same_clip", lambda frozen: towers)
     monkeypatch.setattr(words, "text_embeds", embed)
     monkeypatch.setattr(words, "picture_embeds", lambda frozen, pictures, parts: np.eye(24))
     prior = SimpleNamespace(
-        frozen=None, conditions=lambda captions: {"captions": captions}, unet=ListeningUNet(known, share=0.5)
+        frozen=None,
+        encoded=lambda captions: captions,
+        conditions=lambda captions: {"captions": captions},
+        unet=ListeningUNet(known, share=0.5),
+        blame=str,
     )
     return Bench(bench.settings, tmp_path, None, SimpleNamespace(prior=prior))
 

@@ -206,6 +206,55 @@ def two_sizes(inputs):
     return ["--output_size", "1024"]
 
 
+@case("flags", "--learning_rate must be", "got nan")
+def learning_rate_of_nan(inputs):
+    """--learning_rate is no number"""
+    return ["--learning_rate", "nan"]
+
+
+@case("flags", "--max_steps must be", "or -1, got 0")
+def no_steps(inputs):
+    """--max_steps 0"""
+    return ["--max_steps", "0"]
+
+
+@case("flags", "--tensor_parallel_degree 2", "leave it out")
+def split_over_devices(inputs):
+    """A flag of PaddleNLP that has no effect here"""
+    return ["--tensor_parallel_degree", "2"]
+
+
+@case("flags", "--sharding stage1", "python -m paddle.distributed.launch")
+def sharding_of_one_process(inputs):
+    """--sharding, and there is one process"""
+    return ["--sharding", "stage1"]
+
+
+@case("flags", "--resolution", "images of one batch take", "--gradient_accumulation_steps")
+def batch_beyond_all_memory(inputs):
+    """More images in a batch than memory holds"""
+    flags = ["--resolution", "2048", "--per_device_train_batch_size", "4096"]
+    return flags, {"ldm.training.batch_memory.host_available": lambda: 64 << 30}
+
+
+@case("flags", "--num_train_epochs 3 and --max_steps 2", "leave one of them out")
+def two_lengths(inputs):
+    """--num_train_epochs and --max_steps"""
+    return ["--num_train_epochs", "3"]
+
+
+@case("flags", "--batch_norm_momentum", "Leave the flag out")
+def momentum_of_nothing(inputs):
+    """--batch_norm_momentum, and the prior has no BatchNorm"""
+    return ["--batch_norm_momentum", "0.5"]
+
+
+@case("flags", "--train_only is empty", "leave the flag out")
+def empty_pattern(inputs):
+    """An empty text where a pattern is needed"""
+    return ["--train_only", ""]
+
+
 @case("flags", "--fp16", "Leave the flag out")
 def half_precision_on_a_cpu(inputs):
     """--fp16 on a CPU"""
@@ -408,6 +457,36 @@ def checkpoint_of_a_lora(inputs):
 def no_bad_batch(inputs):
     """--replay_bad_batch does not exist"""
     return ["--replay_bad_batch", str(inputs.folder / "bad_batch.json")]
+
+
+@case("checkpoints", "bad.json is not JSON", "bad_batches/")
+def bad_batch_that_is_none(inputs):
+    """--replay_bad_batch is no JSON file"""
+    (inputs.folder / "bad.json").write_text("no JSON")
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
+
+
+@case("checkpoints", "bad.json has no dropout_seed", "bad_batches/")
+def bad_batch_of_another_kind(inputs):
+    """--replay_bad_batch is another JSON file"""
+    (inputs.folder / "bad.json").write_text("{}")
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
+
+
+@case("checkpoints", "bad.safetensors is damaged", "bad_batches/")
+def bad_batch_cut_off(inputs):
+    """The batch of --replay_bad_batch is cut off"""
+    (inputs.folder / "bad.json").write_text('{"dropout_seed": 1}')
+    (inputs.folder / "bad.safetensors").write_bytes(b"x" * 100)
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
+
+
+@case("checkpoints", "takes no colour", "Use the trainer that saved it")
+def bad_batch_of_another_trainer(inputs):
+    """The batch of --replay_bad_batch is of another trainer"""
+    (inputs.folder / "bad.json").write_text('{"dropout_seed": 1}')
+    save_file({"colour": np.zeros(3, np.float32)}, inputs.folder / "bad.safetensors")
+    return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
 
 
 @case("checkpoints", "output", "--output_dir")

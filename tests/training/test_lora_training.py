@@ -265,7 +265,7 @@ def test_parts_are_frozen_by_pattern(rule_release, scenes, tmp_path):
         ("--method lore", [], "--method must be one of"),
         ("--lora_rank 8", [], "--lora_rank is for --method lora"),
         ("--method lora --lora_rank 0", [], "lora_rank must be at least 1"),
-        ("--method lora --lora_dropout 1", [], "lora_dropout in"),
+        ("--method lora --lora_dropout 1", [], "--lora_dropout must be"),
         ("--method lora --freeze clf", [], "--freeze is for --method full"),
         ("--method tokens", [], "--method tokens needs --learn_tokens"),
         ("--feature_cache x", TOKENS, "leave one out"),

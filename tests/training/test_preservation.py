@@ -155,8 +155,8 @@ def test_items_labels_and_epochs(folder, tmp_path):
 @pytest.mark.parametrize(
     "flags, message",
     [
-        ("--preservation_path kept --preservation_share 0", "between 0.001 and 0.999"),
-        ("--preservation_path kept --preservation_share 1", "between 0.001 and 0.999"),
+        ("--preservation_path kept --preservation_share 0", "at least 0.001 and at most 0.999"),
+        ("--preservation_path kept --preservation_share 1", "at least 0.001 and at most 0.999"),
         ("--preservation_share 0.3", "is for --preservation_path"),
         ("--preservation_path nowhere", "nowhere"),
     ],

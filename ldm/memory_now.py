@@ -9,6 +9,11 @@ from paddle.base import core
 CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, version 2
 
 
+def gib(size: float) -> str:
+    """Bytes as GiB, two decimals."""
+    return f"{size / 2**30:.2f}"
+
+
 def on_cpu() -> bool:
     """Whether Paddle computes on a CPU."""
     return paddle.get_device() == "cpu"
@@ -41,6 +46,11 @@ def available() -> int:
     if not on_cpu():
         total = paddle.device.cuda.get_device_properties().total_memory
         return total - paddle.device.cuda.memory_allocated()
+    return host_available()
+
+
+def host_available() -> int:
+    """Bytes of the machine's memory, and of its container's, that this process could still take."""
     return min([psutil.virtual_memory().available, *_container()])
 
 
