@@ -35,11 +35,11 @@ class Result:
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a scenario makes when it is left alone, how long it takes, and how many bytes it writes."""
+    """What a scenario makes when it is left alone, how long it takes, and the bytes of its largest file."""
 
     files: dict
     seconds: float
-    bytes: int
+    largest: int
 
 
 def begin(base: Path, scenario: Scenario, name: str) -> tuple[Path, dict]:
@@ -74,8 +74,8 @@ def undisturbed(base: Path, scenario: Scenario) -> Undisturbed:
         raise AssertionError(f"{scenario.name} ends with status {status}: {program.said()[-3000:]}")
     seconds = time.monotonic() - started
     left_behind()
-    written = sum(path.stat().st_size for path in (folder / WORK).rglob("*") if path.is_file())
-    return Undisturbed(made(scenario, folder), seconds, written)
+    largest = max(path.stat().st_size for path in (folder / WORK).rglob("*") if path.is_file())
+    return Undisturbed(made(scenario, folder), seconds, largest)
 
 
 def attempt(

@@ -12,7 +12,7 @@ from faults.process import adopt_orphans, left_behind
 from faults.scenarios import WORK, Scenario
 from faults.state import complete_checkpoints, problems_of_checkpoints, problems_of_files
 
-WAYS = ("full disk", "read-only folder", "little memory")
+PAGE = 4096
 REMEDIES = re.compile(r"free|room|space|disk|folder|smaller|less|memory|give|choose|writ", re.I)
 
 
@@ -59,10 +59,9 @@ def spoil(rng, scenario, work, way, reference):
     kept = work.with_name("kept")
     os.rename(work, kept)
     work.mkdir()
-    used = sum(path.stat().st_size for path in kept.rglob("*") if path.is_file())
-    if way == "full disk":
-        size = used + int(rng.uniform(0.02, 0.9) * reference.bytes)
-        mounts.small_disk(work, max(size, 1 << 16) // 4096 * 4096 + 4096 * sum(1 for _ in kept.rglob("*")))
+    if way == "full disk":  # no room for the largest file that is to be written
+        used = sum(-(-path.stat().st_size // PAGE) * PAGE for path in kept.rglob("*") if path.is_file())
+        mounts.small_disk(work, used + max(1, int(rng.uniform(0.02, 0.9) * reference.largest / PAGE)) * PAGE)
     shutil.copytree(kept, work, dirs_exist_ok=True)
     if way == "read-only folder":
         mounts.read_only(work)

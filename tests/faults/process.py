@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
-GRACE = 10.0  # seconds in which what a killed program has started must end
+GRACE = 5.0  # seconds in which what a killed program has started must end
 
 
 def adopt_orphans():

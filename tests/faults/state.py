@@ -1,8 +1,11 @@
 """What is on the disk: compared with what was there before, and with what an undisturbed run makes."""
 
 import hashlib
+import json
 import os
 from pathlib import Path
+
+from fuzz.safetensors_damage import parse
 
 from faults.scenarios import KEPT
 
@@ -21,8 +24,23 @@ def snapshot(folder: Path) -> dict:
         for name in names:
             path = Path(root, name)
             if not temporary(path):
-                found[str(path.relative_to(folder))] = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path.relative_to(folder))] = content(path)
     return found
+
+
+def content(path: Path) -> str:
+    """A hash of a file; of a safetensors file, of what it says, as the package hands its metadata out in any order."""
+    data = path.read_bytes()
+    if path.suffix != ".safetensors":
+        return hashlib.sha256(data).hexdigest()
+    try:
+        header, values = parse(data)
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        if len(values) != max(ends, default=0):
+            return f"{len(values)} bytes instead of {max(ends, default=0)}"
+    except ValueError as error:
+        return f"no safetensors file: {error}"
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode() + values).hexdigest()
 
 
 def problems_of_files(folder: Path, before: dict, reference: dict) -> tuple[list, list]:
@@ -58,4 +76,4 @@ def weights(run: Path) -> dict:
     """{file: hash} of a run's final weights, their average, and those of its last checkpoint."""
     last = max(run.glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]), default=run)
     paths = [path for folder in {run, last} for path in folder.iterdir() if path.suffix in WEIGHTS]
-    return {str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths)}
+    return {str(path.relative_to(run)): content(path) for path in sorted(paths)}

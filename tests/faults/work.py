@@ -47,7 +47,7 @@ class Work:
 
         results, quotas = [], self._quotas()
         with tqdm(total=sum(quotas.values()), unit="kill", mininterval=0.5 if sys.stderr.isatty() else 20) as bar:
-            for _ in range(6):  # a program may be faster than the moment it was to be killed at
+            for _ in range(20):  # a program may be faster than the moment it was to be killed at
                 done = Counter()
                 for result in results:
                     done[result.scenario] += result.kills
