@@ -35,7 +35,12 @@ def parse(argv=None):
     return parser.parse_args(argv)
 
 
-import faulthandler, signal; faulthandler.register(signal.SIGUSR1)  # DEBUG
+import faulthandler
+import signal
+
+faulthandler.register(signal.SIGUSR1)  # DEBUG
+
+
 def main(argv=None) -> int:
     args = parse(argv)
     from ldm.runtime import prepare
