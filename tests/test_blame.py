@@ -58,13 +58,9 @@ def test_a_lora_is_blamed_and_not_the_prior(rule_release, tmp_path):
     with TensorFile(path) as file:
         key = next(iter(file.keys()))
     spoil(path, key, 1e35, every=True)  # NaN is refused when it is loaded
-    for scale, cause in ((1e3, "are finite, but too large to compute with in float32 .*"), (1e6, "")):
-        cascade.unload_loras()
-        cascade.load_lora(path, scale)
-        with pytest.raises(
-            FloatingPointError, match=f"Stage C, .* with {path} added .*{cause}: use a smaller --lora_scale"
-        ):
-            cascade("x", 1, QUICK, progress=False)
+    cascade.load_lora(path, 1e3)  # and so is a scale that makes the weights themselves infinite
+    with pytest.raises(FloatingPointError, match=f"Stage C, .* with {path} added are finite, .* smaller --lora_scale"):
+        cascade("x", 1, QUICK, progress=False)
     cascade.unload_loras()
     assert cascade("x", 1, QUICK, progress=False).any()
 
