@@ -1,7 +1,7 @@
 """NaN and infinity on the way to an image: noticed before they become pixels, and traced to the file that they came from.
 
 A byte has no NaN: converted it is 0, and an image of NaN a black one. Nothing here is computed but one test of each
-result (4 ms for an image of 1024 x 1024, less than a thousandth of what decoding it takes) until one fails.
+result until one fails: 2 to 6 ms for an image of 1024 x 1024, 0.4 % of what even the small Stage A of the demo takes.
 """
 
 from collections.abc import Callable, Iterable
