@@ -1,7 +1,7 @@
 """NaN and infinity on the way to an image: noticed before they become pixels, and traced to the file that they came from.
 
 A byte has no NaN: converted it is 0, and an image of NaN a black one. Nothing here is computed but one test of each
-result (4 ms for an image of 1024 x 1024, less than a thousandth of what decoding it takes) until one fails.
+result until one fails: 2 to 6 ms for an image of 1024 x 1024, 0.4 % of what even the small Stage A of the demo takes.
 """
 
 from collections.abc import Callable, Iterable
@@ -77,9 +77,12 @@ def _overflow(network, paths, loras, dtype: str) -> str:
     """Weights are finite; what is computed with them is not."""
     if dtype != "float32":
         return f"All its weights are finite, and it computes in {dtype}: use --dtype float32{_or_bfloat16(dtype)}."
-    files, largest = ", ".join(map(str, paths)), _largest(network)
-    remedy = f"{AGAIN}, or use a smaller --lora_scale" if loras else AGAIN
-    return f"All weights of {files} are finite, but too large to compute with in float32{largest}: {remedy}."
+    added = f" with {', '.join(map(str, loras))} added" if loras else ""
+    remedy = "use a smaller --lora_scale, or leave it out" if loras else AGAIN
+    return (
+        f"All weights of {', '.join(map(str, paths))}{added} are finite, but too large to compute with in float32"
+        f"{_largest(network)}: {remedy}."
+    )
 
 
 def _or_bfloat16(dtype: str) -> str:
