@@ -75,11 +75,13 @@ def _changed_in_memory(key: str, paths, loras, dtype: str) -> str:
 
 def _overflow(network, paths, loras, dtype: str) -> str:
     """Weights are finite; what is computed with them is not."""
+    smaller = ", or use a smaller --lora_scale" if loras else ""
+    added = f" with {', '.join(map(str, loras))} added" if loras else ""
     if dtype != "float32":
-        return f"All its weights are finite, and it computes in {dtype}: use --dtype float32{_or_bfloat16(dtype)}."
+        weights = f"All weights{added} are finite, and it computes in {dtype}"
+        return f"{weights}: use --dtype float32{_or_bfloat16(dtype)}{smaller}."
     files, largest = ", ".join(map(str, paths)), _largest(network)
-    remedy = f"{AGAIN}, or use a smaller --lora_scale" if loras else AGAIN
-    return f"All weights of {files} are finite, but too large to compute with in float32{largest}: {remedy}."
+    return f"All weights of {files}{added} are finite, but too large to compute with in float32{largest}: {AGAIN}{smaller}."
 
 
 def _or_bfloat16(dtype: str) -> str:

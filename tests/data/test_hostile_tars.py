@@ -6,6 +6,7 @@ import random
 import signal
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -203,15 +204,15 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, layout, member):
     path = write(tmp_path / "x.tar", [*sample("a"), *sample("b"), *sample("c")], LAYOUTS[layout])
     with tarfile.open(path) as tar:
         place = tar.getmembers()[member].offset_data - 512
-    data = bytearray(path.read_bytes())
+    data = bytearray(Path(path).read_bytes())
     data[place] ^= 1
-    path.write_bytes(data)
+    Path(path).write_bytes(data)
     refused(path, "x.tar cannot be read as a tar .a header at byte .* is damaged")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_tars_that_were_joined_are_refused(tmp_path, layout):
-    parts = [write(tmp_path / f"{name}.tar", sample(name), LAYOUTS[layout]).read_bytes() for name in "ab"]
+    parts = [Path(write(tmp_path / f"{name}.tar", sample(name), LAYOUTS[layout])).read_bytes() for name in "ab"]
     path = tmp_path / "x.tar"
     path.write_bytes(b"".join(parts))
     refused(path, "something else comes behind the tar's end")

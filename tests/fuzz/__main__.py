@@ -4,6 +4,7 @@ A failing input comes again with the same --kind, --seed and --number.
 """
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def parse(argv=None):
     add("--seed", type=int, default=0, help="(default: %(default)s)")
     add("--kind", nargs="+", choices=KINDS, metavar="KIND", help=f"of {', '.join(KINDS)} (default: all)")
     add("--number", type=int, help="this one input alone, with everything that was said")
+    add("--corpus", action="store_true", help="before these, every past finding once; alone with --inputs 0")
     add("--jobs", type=int, default=os.cpu_count() or 1, help="processes at a time (default: %(default)s)")
     add("--report", type=Path, help="write every distinct failure, with the command that shows it again, as Markdown")
     add("--results", type=Path, default=ROOT / "build" / "fuzz", help="where failing inputs go (default: %(default)s)")
@@ -47,13 +49,19 @@ def main(argv=None) -> int:
     from fuzz.run import Run
 
     kinds = [KINDS[name] for name in args.kind or KINDS]
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as base:
-        run = Run(Path(base), args.results, args.seed)
-        made = in_fork(lambda: outcome_of(lambda: templates.make(Path(base))), 600)
+    base = Path(tempfile.mkdtemp(prefix="fuzz-"))
+    try:
+        run = Run(base, args.results, args.seed)
+        made = in_fork(lambda: outcome_of(lambda: templates.make(base)), 600)
         if isinstance(made, Died) or made.status != 0:
             raise SystemExit(f"The undamaged inputs cannot be made: {getattr(made, 'output', made)}")
         run.learn(kinds, args.jobs)
-        return one_input(run, kinds, args.number) if args.number is not None else many(run, kinds, args)
+        if args.number is not None:
+            return one_input(run, kinds, args.number)
+        failed = past_findings(run, args) if args.corpus else 0
+        return failed | (many(run, kinds, args) if args.inputs else 0)
+    finally:
+        templates.remove(base)
 
 
 def load_everything():
@@ -76,6 +84,23 @@ def one_input(run, kinds, number: int) -> int:
         print(f"{kind.name} {number}: {finding.note}: {finding.verdict}\n{finding.why}")
         failed |= finding.failed
     return int(failed)
+
+
+def past_findings(run, args) -> int:
+    """Every past finding once; a line of JSON for each."""
+    from fuzz.corpus import FINDINGS
+
+    failed = 0
+    for name, finding in run.replay(FINDINGS, args.jobs):
+        failed += finding.failed
+        print(
+            json.dumps(
+                {"finding": name, "verdict": finding.verdict, "failed": finding.failed, "why": finding.last[:500]}
+            ),
+            flush=True,
+        )
+    print(f"{len(FINDINGS)} past findings, {failed} failed")
+    return int(failed > 0)
 
 
 def many(run, kinds, args) -> int:

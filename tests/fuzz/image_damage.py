@@ -9,7 +9,7 @@ import numpy as np
 from fuzz import bytes_damage
 from fuzz.case import Damage
 
-PNG, JPEG, RIFF, TIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"RIFF", (b"II*\0", b"MM\0*")
+PNG, JPEG, RIFF = b"\x89PNG\r\n\x1a\n", b"\xff\xd8", b"RIFF"
 
 
 def damaged(rng, content: bytes) -> Damage:
@@ -74,15 +74,18 @@ def hostile(rng) -> Damage:
     from PIL import Image
 
     file = io.BytesIO()
-    choice = rng.choice(("float", "float", "huge", "empty", "text", "gif", "svg", "one pixel", "strip", "integers"))
-    if choice in ("float", "integers"):
+    choice = rng.choice(("float", "integers", "bytes", "huge", "empty", "text", "gif", "svg", "one pixel", "strip"))
+    if choice in ("float", "integers", "bytes"):  # of a TIFF, whose pixels may be any numbers
         values = np.random.default_rng(0).normal(0.5, 0.2, (40, 40)).astype(np.float32)
-        Image.fromarray(values if choice == "float" else (values * 1e6).astype(np.int32)).save(file, format="TIFF")
-        return Damage(file.getvalue(), f"image: TIFF of {choice}", must_refuse=True)
+        values = {
+            "float": values,
+            "integers": (values * 1e6).astype(np.int32),
+            "bytes": (values * 255).astype(np.uint8),
+        }[choice]
+        Image.fromarray(values).save(file, format="TIFF")
+        return damaged_tiff(rng, file.getvalue(), choice)
     if choice == "huge":
-        rows = zlib.compress(bytes(10_000_000))
-        header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-        return Damage(png_of([(b"IHDR", header), (b"IDAT", rows), (b"IEND", b"")]), "image: huge", must_refuse=True)
+        return huge()
     if choice in ("gif", "one pixel", "strip"):
         size = {"gif": (40, 40), "one pixel": (1, 1), "strip": (1, 65000)}[choice]
         Image.new("RGB", size, "red").save(file, format="GIF" if choice == "gif" else "PNG")
@@ -91,12 +94,24 @@ def hostile(rng) -> Damage:
     return Damage(content, f"image: {choice}", must_refuse=True)
 
 
+def huge() -> Damage:
+    """Some kilobytes that are 7.5 gigabytes of pixels."""
+    header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
+    content = png_of([(b"IHDR", header), (b"IDAT", zlib.compress(bytes(10_000_000))), (b"IEND", b"")])
+    return Damage(content, "image: huge", must_refuse=True)
+
+
+def damaged_tiff(rng, content: bytes, kind: str) -> Damage:
+    """A TIFF under a name of another format, whole or not."""
+    if rng.random() < 0.5:
+        content = bytes_damage.damaged(rng, content)[0]
+    return Damage(content, f"image: TIFF of {kind}", must_refuse=True)
+
+
 def unknowable(before: bytes, after: bytes, note: str):
     """Which pixels may differ without a word: those of formats without a checksum, and of a PNG whose sums are right."""
     if note.startswith(("png: ", "image: ")):
         return "another valid image"
     if after.startswith(JPEG):
         return "pixels of a JPEG"
-    if after.startswith(RIFF):
-        return "pixels of a WebP"
-    return "pixels of a TIFF" if after.startswith(TIFF) else None
+    return "pixels of a WebP" if after.startswith(RIFF) else None

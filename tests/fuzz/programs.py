@@ -3,6 +3,8 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
+
 from fuzz.outcomes import main_of
 
 OUTPUTS = "made"  # where a program that reads an input writes
@@ -82,6 +84,16 @@ def tensors_in(path: Path) -> dict:
     with TensorFile(path) as file:
         found = {key: hashlib.sha256(file.read_numpy(key).tobytes()).hexdigest()[:16] for key in sorted(file.keys())}
         return {**found, "metadata": sorted((k, v) for k, v in file.metadata.items() if k not in ("source", "base"))}
+
+
+def file_contents(path: Path) -> dict:
+    """{tensor: hash}; AssertionError where a value is not finite."""
+    from safetensors.numpy import load_file
+
+    tensors = load_file(path)
+    for key, value in tensors.items():
+        assert np.isfinite(value).all(), f"{path.name}: {key} is not finite"
+    return {key: hashlib.sha256(value.tobytes()).hexdigest() for key, value in sorted(tensors.items())}
 
 
 def through_cli(program: str, work):

@@ -2,7 +2,6 @@
 
 import random
 import re
-import shutil
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from pathlib import Path
 from fuzz import templates
 from fuzz.case import Kind
 from fuzz.forks import Died, each_in_forks, in_fork
+from fuzz.kinds import KINDS
 from fuzz.outcomes import outcome_of, taken_down
 from fuzz.verdicts import CRASH, FAILURES, REFUSAL, SAME, judge
 
@@ -67,6 +67,16 @@ class Run:
 
         return Input(templates.copy(self.base, kind.template, self.base / "undamaged" / kind.name), "undamaged")
 
+    def replay(self, findings: dict, jobs: int = 1):
+        """Yield (name, Finding) of every past finding {name: fuzz.corpus.Finding}."""
+        work = [(KINDS[past.kind], [name]) for name, past in findings.items()]
+        for kind, name, value in each_in_forks(
+            lambda kind, name: self.judged(kind, f"corpus-{list(findings).index(name)}", findings[name].damage),
+            work,
+            jobs,
+        ):
+            yield name, Finding(kind.name, -1, name, CRASH, value.why) if isinstance(value, Died) else value
+
     def try_all(self, work, jobs: int = 1):
         """Yield a Finding for every number of the batches (kind, numbers)."""
         for kind, number, value in each_in_forks(self.try_one, work, jobs):
@@ -81,21 +91,21 @@ class Run:
 
     def try_one(self, kind: Kind, number: int) -> Finding:
         """Damage, read and judge one input, in this process."""
-        started, rng = time.monotonic(), random.Random(f"{kind.name}/{self.seed}/{number}")
-        folder = templates.copy(self.base, kind.template, self.base / "inputs" / f"{kind.name}-{number}")
+        rng = random.Random(f"{kind.name}/{self.seed}/{number}")
+        return self.judged(kind, f"{kind.name}-{number}", lambda folder: kind.damage(rng, folder), number)
+
+    def judged(self, kind: Kind, name: str, damage, number: int = -1) -> Finding:
+        """What a program makes of a copy of the templates that damage(folder) -> Input changes."""
+        started, folder = time.monotonic(), templates.copy(self.base, kind.template, self.base / "inputs" / name)
         with taken_down([]):
-            input = kind.damage(rng, folder)
+            input = damage(folder)
         outcome = outcome_of(lambda: kind.read(input))
         verdict, why = judge(kind, input, outcome, self.undamaged[kind.name], folder / MARKER)
-        if verdict in FAILURES and input.file is not None:
-            self._keep(kind, number, input)
-        shutil.rmtree(folder, ignore_errors=True)
+        if verdict in FAILURES and input.after:
+            self.results.mkdir(parents=True, exist_ok=True)
+            (self.results / f"{name}-{self.seed}-{input.file.name}").write_bytes(input.after)
+        templates.remove(folder)
         return Finding(kind.name, number, input.note, verdict, why, time.monotonic() - started)
-
-    def _keep(self, kind: Kind, number: int, input):
-        kept = self.results / f"{kind.name}-{self.seed}-{number}-{input.file.name}"
-        self.results.mkdir(parents=True, exist_ok=True)
-        kept.write_bytes(input.after)
 
 
 def batches(kinds, count: int, first: int = 0) -> list[tuple[Kind, range]]:

@@ -3,6 +3,7 @@
 import io
 import os
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def pictures(folder: Path):
     image.quantize(32).save(folder / "3.png", transparency=0)
     Image.fromarray((smooth[..., 0] * 200).astype(np.uint16)).save(folder / "4.png")
     image.save(folder / "5.jpeg", quality=70, progressive=True)
-    image.convert("RGBA").save(folder / "6.png", format="TIFF")  # its content is what counts
+    image.convert("RGBA").save(folder / "6.png", optimize=True)
     image.save(folder / "7.webp", lossless=True)
     for number, path in enumerate(sorted(folder.iterdir())):
         path.with_suffix(".txt").write_text(f"a plain picture, number {number}, ‘é’\n")
@@ -117,12 +118,17 @@ def runs(base: Path):
 
 def copy(base: Path, names, folder: Path) -> Path:
     """A copy of some templates in `folder`, which is made anew. Files are copied: a program may write to any of them."""
-    shutil.rmtree(folder, ignore_errors=True)
+    remove(folder)
     folder.mkdir(parents=True)
     for name in names:
         shutil.copytree(base / name, folder / name, symlinks=True)
     (folder / programs.OUTPUTS).mkdir()
     return folder
+
+
+def remove(folder: Path):
+    """Delete a folder, of whatever depth: shutil's rmtree gives up in a thousand folders in each other."""
+    subprocess.run(["rm", "-rf", str(folder)], check=True)
 
 
 def files_below(folder: Path) -> list[Path]:

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import tarfile
 from functools import partial
 
 from fuzz import bytes_damage, image_damage, json_damage, tar_damage, text_damage
@@ -158,16 +157,13 @@ def read_kept(input):
             for name, path in (("pairs", input.folder / "pictures"), ("tar", input.folder / "tars" / "shard.tar"))}  # fmt: skip
 
 
-def _tar_of(folder) -> list:
-    return sorted(tarfile.open(folder / "tars" / "shard.tar").getnames())
-
-
 KINDS = (
     Kind("images", 14, ("pictures",), partial(damaged_file, images, image_damage.damaged), read_pictures, excuse_image),
     Kind("captions", 5, ("pictures",), partial(damaged_file, captions, text_damage.damaged), read_pictures, excuse_caption),
     Kind("caption files", 4, ("pictures",), partial(damaged_file, captions, text_damage.damaged), read_captions,
          excuse_caption),
-    Kind("sidecars", 4, ("pictures",), partial(damaged_file, sidecars, json_damage.damaged), read_filtered, excuse_sidecar),
+    Kind("sidecars", 4, ("pictures",), partial(damaged_file, sidecars, json_damage.damaged), read_filtered, excuse_sidecar,
+         names=lambda input: (f"/{input.file.stem}.",) if input.file else ()),
     Kind("JSONL", 6, ("table_jsonl",),
          partial(damaged_file, lambda folder: [folder / "table_jsonl" / "metadata.jsonl"], text_damage.damaged),
          partial(read_table, "jsonl"), excuse_table),

@@ -1,12 +1,14 @@
 """Flags of the programs with values that nobody means: other types, non-finite, negative, huge, of no sense."""
 
+import contextlib
+import io
 import math
 import re
 from functools import cache
 
 from fuzz.case import Input, Kind
 from fuzz.json_damage import nested
-from fuzz.outcomes import main_of
+from fuzz.outcomes import Ended, main_of
 from fuzz.programs import extract, inference, tensors_in, train
 
 VALUES = (
@@ -34,19 +36,30 @@ VALUES = (
 )
 # Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus.py parses that
 CAREFUL = {"--dataloader_num_workers": ("-1", "nan", "x", "1.5", "0")}
-NOT_TRIED = ("--help", "-h")
+NOT_TRIED = ("--help", "--debug")  # that ends with a traceback on purpose
 
 
 @cache
 def flags_of(name: str) -> tuple:
-    """The flags of a program, by what its --help lists."""
-    import contextlib
-    import io
+    """The flags of a program: the trainer's from its parser, as not all are listed, others' by what --help lists."""
+    if name == "trainer":
+        found = trainer_flags()
+    else:
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit, Ended):
+            PROGRAMS[name][0](["--help"])
+        found = set(re.findall(r"(?<![\w-])--[a-zA-Z]\w+", text.getvalue()))
+    assert len(found) > 4, f"{name} lists no flags"
+    return tuple(sorted(found - set(NOT_TRIED)))
 
-    text = io.StringIO()
-    with contextlib.redirect_stdout(text), contextlib.suppress(SystemExit):
-        PROGRAMS[name][0](["--help"])
-    return tuple(sorted(set(re.findall(r"(?<![\w-])--[a-zA-Z]\w+", text.getvalue())) - set(NOT_TRIED)))
+
+def trainer_flags() -> set:
+    from ldm.training import prior
+    from ldm.training.arguments import CascadeTrainingArguments
+    from ldm.training.flag_parser import FlagParser
+
+    parser = FlagParser((*prior.GROUPS, CascadeTrainingArguments))
+    return {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
 
 
 def damage(name, rng, folder) -> Input:
@@ -63,15 +76,6 @@ def read(name, input):
 
     os.chdir(input.folder)  # what a value such as ../x names is below it
     return PROGRAMS[name][1](input.folder, input.flags)
-
-
-def trainer_help(argv):
-    from paddlenlp.trainer import PdArgumentParser
-
-    from ldm.training import prior
-    from ldm.training.arguments import CascadeTrainingArguments
-
-    PdArgumentParser((*prior.GROUPS, CascadeTrainingArguments)).print_help()
 
 
 def help_of(module):
@@ -122,7 +126,7 @@ def extract_with(folder, flags):
 
 
 PROGRAMS = {  # name: (what prints its help, what runs it with flags)
-    "trainer": (trainer_help, train_with),
+    "trainer": (None, train_with),
     "inference": (help_of("inference"), infer_with),
     "cache_features": (help_of("cache_features"), cache_with),
     "convert": (help_of("convert_unet_weight"), convert_with),
