@@ -75,9 +75,12 @@ class AdapterOwner:
         """
         lora = read_lora(path, self.unet)
         check_base(lora, path, self.unet_path, self.unet)
-        if lora.tokens is not None:
-            self.frozen.text.merge_tokens(lora.tokens.indices, lora.tokens.embeddings, lora.tokens.specs, scale)
-        merge_into(self.unet, lora.updates, scale)
+        try:
+            if lora.tokens is not None:
+                self.frozen.text.merge_tokens(lora.tokens.indices, lora.tokens.embeddings, lora.tokens.specs, scale)
+            merge_into(self.unet, lora.updates, scale)
+        except ValueError as error:
+            raise type(error)(f"{path}: {error}") from error
         self.loaded_loras = (*self.loaded_loras, (str(Path(path)), float(scale)))
         return lora
 

@@ -75,14 +75,13 @@ def _changed_in_memory(key: str, paths, loras, dtype: str) -> str:
 
 def _overflow(network, paths, loras, dtype: str) -> str:
     """Weights are finite; what is computed with them is not."""
-    if dtype != "float32":
-        return f"All its weights are finite, and it computes in {dtype}: use --dtype float32{_or_bfloat16(dtype)}."
+    smaller = ", or use a smaller --lora_scale" if loras else ""
     added = f" with {', '.join(map(str, loras))} added" if loras else ""
-    remedy = "use a smaller --lora_scale, or leave it out" if loras else AGAIN
-    return (
-        f"All weights of {', '.join(map(str, paths))}{added} are finite, but too large to compute with in float32"
-        f"{_largest(network)}: {remedy}."
-    )
+    if dtype != "float32":
+        weights = f"All weights{added} are finite, and it computes in {dtype}"
+        return f"{weights}: use --dtype float32{_or_bfloat16(dtype)}{smaller}."
+    files, remedy = ", ".join(map(str, paths)), "use a smaller --lora_scale, or leave it out" if loras else AGAIN
+    return f"All weights of {files}{added} are finite, but too large to compute with in float32{_largest(network)}: {remedy}."
 
 
 def _or_bfloat16(dtype: str) -> str:

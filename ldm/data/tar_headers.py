@@ -51,7 +51,7 @@ def _plain_files(path: str):
                 at, position = at + 2 * BLOCK, position + 2 * BLOCK
             header = chunk[at : at + BLOCK]
             if not any(header) and position:  # the end mark
-                return
+                return _check_end(descriptor, position)
             length = _checked_size(header)
             position += BLOCK
             if header[TYPE : TYPE + 1] not in FILE or position + length > size:
@@ -112,6 +112,18 @@ def _any_files(path: str):
             tar.members = []  # it would keep every header it has seen
         if os.path.getsize(path) < tar.offset:
             raise tarfile.ReadError("its end is missing")
+        _check_end(file.fileno(), tar.offset)
+
+
+def _check_end(descriptor: int, position: int):
+    """ReadError where anything but zeros comes from `position` on: tarfile takes a damaged header for the tar's end."""
+    while data := os.pread(descriptor, 1 << 20, position):
+        if any(data):
+            raise tarfile.ReadError(
+                f"a header at byte {position} is damaged, or something else comes behind the tar's end there, as in "
+                "tars that were joined with cat"
+            )
+        position += len(data)
 
 
 def _tar(file) -> tarfile.TarFile:

@@ -6,6 +6,7 @@ import random
 import signal
 import tarfile
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +195,29 @@ def test_captions_in_tars_that_are_none(tmp_path, text, message):
 def test_metadata_in_tars_that_are_none(tmp_path, text, message):
     path = write(tmp_path / "x.tar", [("a.png", png()), ("a.json", text)])
     refused(path, f"x.tar/a.png:? .*{message}", caption_key="caption")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("member", [1, 2])
+def test_a_damaged_header_is_not_taken_for_the_end(tmp_path, layout, member):
+    """tarfile ends there without a word: the samples behind it would be lost."""
+    path = write(tmp_path / "x.tar", [*sample("a"), *sample("b"), *sample("c")], LAYOUTS[layout])
+    with tarfile.open(path) as tar:
+        place = tar.getmembers()[member].offset_data - 512
+    data = bytearray(Path(path).read_bytes())
+    data[place] ^= 1
+    Path(path).write_bytes(data)
+    refused(path, "x.tar cannot be read as a tar .a header at byte .* is damaged")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_tars_that_were_joined_are_refused(tmp_path, layout):
+    parts = [Path(write(tmp_path / f"{name}.tar", sample(name), LAYOUTS[layout])).read_bytes() for name in "ab"]
+    path = tmp_path / "x.tar"
+    path.write_bytes(b"".join(parts))
+    refused(path, "something else comes behind the tar's end")
+    path.write_bytes(parts[0] + bytes(100_000))  # padding is none
+    assert len(read_all(open_source(path))) == 1
 
 
 # Damaged files --------------------------------------------------------------------------------------------------
