@@ -147,9 +147,17 @@ def excuse(input, before, outcome):
 
 
 def names(input):
-    """The flags, or a value, as a word of its own."""
-    plain = [flag.lstrip("-") for flag in input.flags[::2]]
-    return (*input.flags[::2], *plain, *(f" {value}" for value in input.flags[1::2]), *map(repr, input.flags[1::2]))
+    """The flags, or a value, as a word of its own; nobody can name a value of blanks."""
+    flags, values = input.flags[::2], input.flags[1::2]
+    shown = [value.encode("utf-8", "backslashreplace").decode() for value in values]
+    blank = ["Unknown flag", "belongs to no flag"] if not all(value.strip() for value in values) else []
+    return (
+        *flags,
+        *(flag.lstrip("-") for flag in flags),
+        *(f" {value}" for value in shown),
+        *map(repr, values),
+        *blank,
+    )
 
 
 def _kind(name, share, template):
