@@ -4,6 +4,8 @@ import argparse
 import re
 import sys
 
+SHOWN, MOST_SHOWN = 200, 5  # characters of an unknown argument, arguments
+
 # What other programs call it -> what ours may
 OTHER_NAMES = {
     "--prompt": ("--caption",),
@@ -57,8 +59,11 @@ def known_flags(parser) -> list:
 
 
 def unknown_flags(unknown: list, known: list) -> str:
-    """What is said of arguments that are no flags: the known ones they look like."""
-    flags = [text for text in unknown if text.startswith("-")] or unknown
+    """What is said of arguments that are no flags, or no flag's value: the known flags that they look like."""
+    flags = [text for text in unknown if text.startswith("-") and text.strip("-")]
+    if not flags:
+        values = " ".join(f"{text!r:.{SHOWN}}" for text in unknown[:MOST_SHOWN])
+        return f"{values} belongs to no flag: values follow --FLAG, and texts with spaces need quotes. --help lists all."
     similar = sorted({match for flag in flags for match in _meant(flag.split("=")[0], known)})
     meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
     return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."
