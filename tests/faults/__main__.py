@@ -35,17 +35,14 @@ def parse(argv=None):
     return parser.parse_args(argv)
 
 
-import faulthandler
-import signal
-
-faulthandler.register(signal.SIGUSR1)  # DEBUG
-
-
 def main(argv=None) -> int:
     args = parse(argv)
+    from fuzz.forks import prepare_forks
+
     from ldm.runtime import prepare
 
     prepare()
+    prepare_forks()
     import_everything()
     from faults.scenarios import SCENARIOS
     from faults.work import Work

@@ -37,9 +37,11 @@ def parse(argv=None):
 
 
 def main(argv=None) -> int:
+    from fuzz.forks import prepare_forks
     from ldm.runtime import prepare
 
     prepare()
+    prepare_forks()
     args = parse(argv)
     load_everything()
     from fuzz import templates

@@ -22,6 +22,16 @@ class Died:
     why: str
 
 
+def prepare_forks():
+    """Progress bars of this process and its forks share no lock: a fork that is killed would keep it for ever."""
+    import threading
+
+    from tqdm import tqdm
+
+    tqdm.set_lock(threading.RLock())
+    tqdm.monitor_interval = 0  # a thread that might hold it at the moment of a fork
+
+
 def in_fork(work, seconds: float = SECONDS):
     """What `work()` returns, called in a forked process, or Died."""
     [(_, _, value)] = each_in_forks(lambda *_: work(), [(None, [None])], 1, seconds)
