@@ -63,7 +63,9 @@ def unknown_flags(unknown: list, known: list) -> str:
     flags = [text for text in unknown if text.startswith("-") and text.strip("-")]
     if not flags:
         values = " ".join(f"{text!r:.{SHOWN}}" for text in unknown[:MOST_SHOWN])
-        return f"{values} belongs to no flag: values follow --FLAG, and texts with spaces need quotes. --help lists all."
+        return (
+            f"{values} belongs to no flag: values follow --FLAG, and texts with spaces need quotes. --help lists all."
+        )
     similar = sorted({match for flag in flags for match in _meant(flag.split("=")[0], known)})
     meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
     return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."
