@@ -37,6 +37,13 @@ class Parser(argparse.ArgumentParser):
             raise ValueError(unknown_flags(unknown, known))
         return parsed
 
+    def _get_value(self, action, arg_string):
+        """Shells put "" where a variable is not set: it is no path, and must not stand for a flag that was left out."""
+        value = super()._get_value(action, arg_string)
+        if not arg_string.strip() and arg_string != action.default:
+            raise argparse.ArgumentError(action, "is empty: give a value or leave it out")
+        return value
+
     def error(self, message):
         refuse(message)
 

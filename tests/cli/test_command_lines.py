@@ -78,6 +78,17 @@ def test_mistakes_in_inference(argv, text):
     assert "\n" not in said
 
 
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+@every_program
+def test_nothing_is_no_value(name, value):
+    """As a shell's variable that is not set; a flag that asks for one of a few words says which."""
+    parser = parser_of(name)
+    for action in parser._actions:
+        if action.option_strings and action.nargs != 0 and action.default != value:
+            said = refusal(parser, [*required(parser), action.option_strings[0], value])
+            assert said.startswith(action.option_strings[0])
+
+
 def test_what_begins_with_dashes_may_be_a_value():
     parser = Parser()
     parser.add_argument("words", nargs="*")

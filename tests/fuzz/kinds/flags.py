@@ -151,7 +151,7 @@ def excuse(input, before, outcome):
 
 def names(input):
     """The flags, or a value, as a word of its own."""
-    plain = [flag.lstrip("-") for flag in input.flags[::2]]
+    plain = [flag.lstrip("-").removeprefix("no_") for flag in input.flags[::2]]
     return (*input.flags[::2], *plain, *(f" {value}" for value in input.flags[1::2]), *map(repr, input.flags[1::2]))
 
 
