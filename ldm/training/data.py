@@ -68,7 +68,7 @@ def checked(source: ImageSource, skip: bool) -> ImageSource:
     for index in tqdm(range(len(source)), desc="Checking images", leave=False, disable=len(source) < 200):
         try:
             with source.open(index) as file:
-                open_rgb(file, source.label(index))
+                open_rgb(file, source.label(index), thorough=True)
             source.caption(index)
         except (ValueError, OSError) as error:
             problems[index] = str(error)
