@@ -9,7 +9,7 @@ PARITY_ARGS ?= --no_full_size
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv generate test parity lint clean distclean
+.PHONY: help venv generate test fuzz faults parity lint clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ generate: $(VENV)/.installed ## four pictures and a contact sheet in results/, w
 
 test: $(VENV)/.installed-test ## run the tests
 	$(PY) -m pytest $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.installed-test ## 5,000 damaged files and flags through the programs (FUZZ_ARGS="--minutes 60 --seed 1", --help)
+	$(PY) tests/fuzz $(FUZZ_ARGS)
+
+faults: $(VENV)/.installed-test ## kill the programs 400 times, fill their disks (FAULTS_ARGS="--kills 50", --help)
+	$(PY) tests/faults $(FAULTS_ARGS)
 
 parity: $(VENV)/.installed ## compare with the recorded reference vectors (PARITY_ARGS= for the full sizes too)
 	$(PY) scripts/verify_parity.py --plot build/parity.png $(PARITY_ARGS)

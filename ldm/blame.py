@@ -1,7 +1,7 @@
 """NaN and infinity on the way to an image: noticed before they become pixels, and traced to the file that they came from.
 
 A byte has no NaN: converted it is 0, and an image of NaN a black one. Nothing here is computed but one test of each
-result (4 ms for an image of 1024 x 1024, less than a thousandth of what decoding it takes) until one fails.
+result until one fails: 2 to 6 ms for an image of 1024 x 1024, 0.4 % of what even the small Stage A of the demo takes.
 """
 
 from collections.abc import Callable, Iterable
@@ -80,8 +80,8 @@ def _overflow(network, paths, loras, dtype: str) -> str:
     if dtype != "float32":
         weights = f"All weights{added} are finite, and it computes in {dtype}"
         return f"{weights}: use --dtype float32{_or_bfloat16(dtype)}{smaller}."
-    files, largest = ", ".join(map(str, paths)), _largest(network)
-    return f"All weights of {files}{added} are finite, but too large to compute with in float32{largest}: {AGAIN}{smaller}."
+    files, remedy = ", ".join(map(str, paths)), "use a smaller --lora_scale, or leave it out" if loras else AGAIN
+    return f"All weights of {files}{added} are finite, but too large to compute with in float32{_largest(network)}: {remedy}."
 
 
 def _or_bfloat16(dtype: str) -> str:

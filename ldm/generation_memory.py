@@ -3,8 +3,8 @@
 peak = libraries + pictures + weights in memory together + the most that a network at work holds, with the heap's holes
 
 Counted tensor by tensor for eager mode on a CPU and measured there (benchmarks/generation_memory.py): with the demo, from
-256 x 256 to 1024 x 1024 pixels and batches of 1 to 16, it is at most 7 % below and 5 % above what the process takes, with
-the 1B prior and the 700M decoder within 1 %. On a GPU nothing was measured: there only weights are refused by it.
+256 x 256 to 1024 x 1024 pixels and batches of 1 to 16, it is at most 7 % below or above what the process takes, with the
+1B prior and the 700M decoder at most 3 %. On a GPU nothing was measured: there only weights are refused by it.
 """
 
 import inspect

@@ -1,5 +1,6 @@
 """One attempt: a folder whose program is killed several times at random moments, then brought to its end."""
 
+import contextlib
 import os
 import random
 import shutil
@@ -9,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from faults import mounts
-from faults.process import Program, adopt_orphans, left_behind
+from faults.process import Program, adopt_orphans, descendants, left_behind
 from faults.scenarios import WORK, Scenario
 from faults.state import complete_checkpoints, problems_of_checkpoints, problems_of_files, snapshot, weights
 
 SHARED_MEMORY = Path("/dev/shm")
+GRACE, IMPORTS = 5.0, 30.0  # seconds in which what a killed program has started must end
 
 
 @dataclass
@@ -95,15 +97,13 @@ def attempt(
         complete = complete_checkpoints(work / "run") if scenario.training else []
         [program] = start(base, scenario, folder, plain)
         wait_for_moment(rng, scenario, program, work, reference.seconds, plain)
-        number_of_signal = signal.SIGTERM if scenario.terminate else signal.SIGKILL
-        program.kill(number_of_signal)
-        status = program.wait(60)
+        status = killed(rng, scenario, program)
         result.kills += status != 0
         if status == 0 and not scenario.training:
             shutil.rmtree(work)
             begin(base, scenario, folder.name)  # it was faster: from the beginning
         check_status(result, scenario, status, program)
-        check_left(result, private)
+        check_left(result, private, scenario)
         if scenario.training:
             lost, broken = problems_of_checkpoints(work / "run", complete)
         else:
@@ -116,6 +116,19 @@ def attempt(
     if not result.problems:
         shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def killed(rng, scenario, program) -> int:
+    """Send the signal, of several ranks to their launcher, to one of them or to all at once; the exit status."""
+    number = signal.SIGTERM if scenario.terminate else signal.SIGKILL
+    whom = rng.choice(("launcher", "rank", "all")) if scenario.ranks > 1 else "launcher"
+    ranks = [pid for pid in descendants() if pid != program.pid]
+    for pid in ranks[:1] if whom == "rank" else ranks if whom == "all" else ():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)
+    if whom != "rank" or not ranks:
+        program.kill(number)
+    return program.wait(60)
 
 
 def wait_for_moment(rng, scenario, program, work, seconds, plain):
@@ -148,7 +161,9 @@ def listing(work: Path) -> list:
 
 def check_status(result, scenario, status, program):
     """SIGKILL leaves no choice; SIGTERM is one line and 143, and no traceback."""
-    if status == -signal.SIGKILL or status == 0:
+    if (
+        status == -signal.SIGKILL or status == 0 or scenario.ranks > 1
+    ):  # a launcher says in its own words that a rank was killed
         return
     said = program.said()
     if not scenario.terminate or status != 128 + signal.SIGTERM:
@@ -157,9 +172,9 @@ def check_status(result, scenario, status, program):
         result.add("status", [f"a traceback at SIGTERM: {said[-1500:]}"])
 
 
-def check_left(result, private):
-    """No process and nothing in /dev/shm is left."""
-    result.add("left", left_behind())
+def check_left(result, private, scenario):
+    """No process and nothing in /dev/shm is left. Ranks may be importing Paddle still, and know nothing of their launcher."""
+    result.add("left", left_behind(GRACE if scenario.ranks == 1 else IMPORTS))
     if private:
         result.add("left", [f"/dev/shm/{path.name}" for path in SHARED_MEMORY.iterdir()])
         for path in SHARED_MEMORY.iterdir():
@@ -171,7 +186,7 @@ def finish(base, scenario, folder, result, reference, private):
     [program] = start(base, scenario, folder)
     if status := program.wait():
         result.add("status", [f"the restart ends with status {status}: {program.said()[-1500:]}"])
-    check_left(result, private)
+    check_left(result, private, scenario)
     ours = made(scenario, folder)
     result.add("differs", [name for name in reference.files if ours.get(name) != reference.files[name]])
     result.add("differs", [f"{name}, which is new" for name in ours if name not in reference.files])

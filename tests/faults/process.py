@@ -18,7 +18,6 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER
-GRACE = 5.0  # seconds in which what a killed program has started must end
 
 
 def adopt_orphans():
@@ -132,7 +131,7 @@ def descendants() -> list[int]:
     return found
 
 
-def left_behind(grace: float = GRACE) -> list[str]:
+def left_behind(grace: float = 5.0) -> list[str]:
     """Processes that are still there after `grace` seconds, by their command lines; they are killed then."""
     end = time.monotonic() + grace
     while (pids := descendants()) and time.monotonic() < end:

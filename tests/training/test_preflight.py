@@ -89,7 +89,7 @@ def test_problems_are_listed_together(inputs, monkeypatch, capsys):
     monkeypatch.setattr("ldm.training.preflight_room.available", lambda: 1 << 20)
     assert training_program("t", "prior", [*inputs.flags, "--dry_run", "True"]) == 2
     said = capsys.readouterr()
-    assert "2 problems" in said.err and "\n1. --output_dir" in said.err and "\n2. A step needs" in said.err
+    assert "2 problems" in said.err and " 1. --output_dir" in said.err and " 2. A step needs" in said.err
     assert "samples" in said.out and "one step" not in said.out
 
 
