@@ -150,9 +150,12 @@ def excuse(input, before, outcome):
 
 
 def names(input):
-    """The flags, or a value, as a word of its own."""
+    """The flags, or a value, as a word of its own, or as Python writes it."""
     plain = [flag.lstrip("-").removeprefix("no_") for flag in input.flags[::2]]
-    return (*input.flags[::2], *plain, *(f" {value}" for value in input.flags[1::2]), *map(repr, input.flags[1::2]))
+    values = [
+        value.encode("utf-8", "backslashreplace").decode() for value in input.flags[1::2]
+    ]  # as standard error has it
+    return (*input.flags[::2], *plain, *(f" {value}" for value in values), *map(repr, input.flags[1::2]))
 
 
 def _kind(name, share, template):
