@@ -30,6 +30,7 @@ REMEDIES = {
     errno.EMFILE: "allow more open files (ulimit -n), or use fewer worker processes",
     errno.ENFILE: "close other programs: the whole system has no more open files to give",
     errno.EIO: "the disk or network folder failed: check it, then start again",
+    errno.EEXIST: "choose another name, or remove what is there",
     errno.ENOENT: "check the spelling",
     errno.EISDIR: "name a file",
     errno.ENOTDIR: "name a folder",
