@@ -6,6 +6,7 @@ A failing input comes again with the same --kind, --seed and --number.
 import argparse
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -110,6 +111,7 @@ def many(run, kinds, args) -> int:
 
     from fuzz.run import batches, report, table
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the table of what has been tried
     findings, seen, first, started = [], set(), 0, time.monotonic()
     deadline = started + args.minutes * 60 if args.minutes else float("inf")
     endless = args.minutes is not None

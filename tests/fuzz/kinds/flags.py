@@ -149,13 +149,20 @@ def excuse(input, before, outcome):
     return "another valid value"
 
 
+SHOWN = 60  # characters of a value that a message shows at least
+
+
 def names(input):
-    """The flags, or a value, as a word of its own, or as Python writes it."""
+    """The flags, or the beginning of a value, as a word of its own or as Python writes it; `--no_x True` is x."""
     plain = [flag.lstrip("-").removeprefix("no_") for flag in input.flags[::2]]
-    values = [
-        value.encode("utf-8", "backslashreplace").decode() for value in input.flags[1::2]
-    ]  # as standard error has it
-    return (*input.flags[::2], *plain, *(f" {value}" for value in values), *map(repr, input.flags[1::2]))
+    values = input.flags[1::2]
+    shown = [value.encode("utf-8", "backslashreplace").decode() for value in values]  # as standard error has it
+    return (
+        *input.flags[::2],
+        *plain,
+        *(f" {value[:SHOWN]}" for value in shown if value.strip()),
+        *(repr(value)[:SHOWN] for value in values),
+    )
 
 
 def _kind(name, share, template):
