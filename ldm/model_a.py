@@ -16,7 +16,7 @@ class ModelA(nn.Layer):
 
     def __init__(self, weights_path, codebook_weight: float = 0.1):
         super().__init__()
-        release = Release(weights_path)
+        self.release = release = Release(weights_path)
         self.network_config = network_config(release.file("stage_a"), "stage_a")
         self.stage_a = release.load("stage_a")
         self.codebook_weight = codebook_weight

@@ -29,9 +29,9 @@ def test_a_parent_that_is_gone_already(system):
     code = (
         f"from ldm import child_processes, child_processes as c; import os, time\n"
         f"c.prctl = c.prctl if {system == 'linux'} else lambda: None\n"
-        f"child_processes.get_signal_at_parents_end(15, {ended_process()}); time.sleep(30)"
+        f"child_processes.get_signal_at_parents_end(15, {ended_process()}); time.sleep(200)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=20).returncode == -signal.SIGTERM
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == -signal.SIGTERM
 
 
 def test_where_the_system_does_not_tell(tmp_path):
@@ -39,15 +39,15 @@ def test_where_the_system_does_not_tell(tmp_path):
     code = (
         "import os, time; from ldm import child_processes as c; c.prctl = lambda: None; parent = os.getpid()\n"
         "if os.fork() == 0:\n"
-        "    c.get_signal_at_parents_end(9, parent); print('ready', flush=True); time.sleep(30)\n"
-        "else: time.sleep(30)"
+        "    c.get_signal_at_parents_end(9, parent); print('ready', flush=True); time.sleep(200)\n"
+        "else: time.sleep(200)"
     )
     with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "ready\n"
         process.kill()
         begun = time.monotonic()
         process.stdout.read()  # until the child has ended
-        assert time.monotonic() - begun < 5
+        assert time.monotonic() - begun < 100
 
 
 def test_only_what_is_old_and_nobodys_is_removed(tmp_path, monkeypatch):
@@ -76,6 +76,6 @@ def test_a_workers_own_files_go_with_it(tmp_path):
         "(pathlib.Path(c.SHARED_MEMORY) / f'paddle_{os.getpid()}_3_99').touch(); (pathlib.Path(c.SHARED_MEMORY) / 'paddle_1_3_99').touch()\n"
         "init = c.EndWithParent(); init.parent = 2**30; init(0)"
     )
-    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=20).returncode == 0
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, timeout=120).returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == ["paddle_1_3_99"]
     assert EndWithParent().parent == os.getpid()

@@ -21,7 +21,7 @@ from ldm.data.pairs import IMAGE_SUFFIXES
 from ldm.data.processes import in_processes
 from ldm.data.source import listed
 from ldm.data.stamps import stamp_of
-from ldm.data.tar_headers import tar_files
+from ldm.data.tar_headers import BLOCK, tar_files
 from ldm.data.texts import printable
 
 FORMAT = 2  # raise it when the arrays mean something else
@@ -76,9 +76,12 @@ def _kept(file: Path, stamp: np.ndarray) -> Optional[TarIndex]:
         raise damaged(file, f"{len(names)} names and places of shape {places.shape}")
     offsets, lengths = places[..., 0], places[..., 1]
     inside = (offsets >= 0) & (lengths >= 0) & (offsets <= stamp[1]) & (lengths <= stamp[1] - offsets)
-    inside[:, 1:] |= (places[:, 1:] == NO_PLACE).all(-1)
-    if not inside.all():
+    absent = (places == NO_PLACE).all(-1)
+    absent[:, 0] = False
+    if not (inside | absent).all():
         raise damaged(file, "places outside the tar")
+    if (offsets % BLOCK)[~absent].any() or (np.diff(offsets[:, 0]) <= 0).any():  # images come in the tar's order
+        raise damaged(file, "places where no file of a tar begins")
     return TarIndex(names, places)
 
 

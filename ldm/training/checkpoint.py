@@ -10,6 +10,7 @@ from ldm.lora_layouts import POSITIONAL
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.release import SINGLE_SIZE, build_unfilled, file_name
 from ldm.training.lora import KIND, check_config, merged_prior, write_adapter
+from ldm.training.sums import check_sum
 from ldm.training.task import NetworkEntry
 from ldm.training.whole import MANIFEST, numbered, problem_of
 from ldm.weights.convert import network_shapes, write_state
@@ -187,11 +188,14 @@ def _export_adapter(release: Path, entry: NetworkEntry, state: dict, version, dt
 def read_state(checkpoint, ema: bool = False) -> tuple[Path, dict]:
     """The file read, and the model's whole state {key: array}: the last weights, or their average."""
     state_file = find_state_file(checkpoint)
+    if ema:
+        state_file = state_file.with_name(EMA_FILE)
+        if not state_file.is_file():
+            raise FileNotFoundError(f"{state_file} does not exist: this run kept no average, train with --ema_decay.")
+    for path in (state_file.with_name(NETWORKS_FILE), state_file):
+        check_sum(path)
     if not ema:
         return state_file, read_pdparams(state_file)
-    state_file = state_file.with_name(EMA_FILE)
-    if not state_file.is_file():
-        raise FileNotFoundError(f"{state_file} does not exist: this run kept no average, train with --ema_decay.")
     with TensorFile(state_file) as file:
         return state_file, {key: file.read(key) for key in file.keys()}
 

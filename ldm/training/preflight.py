@@ -43,7 +43,7 @@ def _look(report: Report, trainer, groups, checkpoint):
     arguments = arguments_of(trainer, first_batch(trainer, steps))
     check_memory(report, trainer, arguments)
     if not report.problems and (args.dry_run or checkpoint is None):
-        check_step(report, trainer, arguments, steps)
+        check_step(report, trainer, arguments, steps, checkpoint)
 
 
 def device(args) -> str:

@@ -13,9 +13,10 @@ from ldm.training.bad_numbers import finite_gradients
 from ldm.training.draws import dropout_seed
 from ldm.training.optimizer import global_norm
 from ldm.training.preflight_report import Report
-from ldm.training.preflight_weights import weight_files
+from ldm.training.preflight_weights import files_read
 from ldm.training.sampler import RunSampler
 from ldm.training.undisturbed import undisturbed
+from ldm.weights.non_finite import non_finite_tensor
 
 
 @dataclass(frozen=True)
@@ -89,8 +90,8 @@ def _unchanged(model):
             model.objective = objective
 
 
-def check_step(report: Report, trainer, arguments: dict, steps: int):
-    """Try a step; its numbers must be finite. Says what the run will take, by it."""
+def check_step(report: Report, trainer, arguments: dict, steps: int, checkpoint=None):
+    """Try a step, with the weights of `checkpoint` if there is one. Its numbers must be finite. Says what the run will take, by it."""
     tried, args = try_step(trainer, arguments), trainer.args
     total = tried.seconds * steps * args.gradient_accumulation_steps
     report.say(
@@ -102,13 +103,20 @@ def check_step(report: Report, trainer, arguments: dict, steps: int):
         "duration", f"{steps} steps: at most about {duration(total)}, without optimiser, pictures and checkpoints"
     )
     if not tried.finite:
-        start = next(iter(map(str, weight_files(trainer.task.model))), "the file that the run starts from")
-        report.problem(
-            f"The first step gives loss {tried.loss:g} and gradient norm {tried.gradient_norm:g}: the weights or the inputs "
-            f"hold numbers that are none. Check {start} (download or convert it again); with --fp16 use --fp16_opt_level O1 or "
-            "--bf16 True."
-        )
+        gives = f"The first step gives loss {tried.loss:g} and gradient norm {tried.gradient_norm:g}"
+        report.problem(f"{gives}: {_blame(trainer, checkpoint)}")
     return tried
+
+
+def _blame(trainer, checkpoint) -> str:
+    """Which file makes a first step that is not finite; all that went into it are read for that."""
+    paths = files_read(trainer.task.model)
+    for path in paths:
+        if (key := non_finite_tensor(path)) is not None:
+            return f"{path}: {key} is not finite (NaN or infinity): download or convert it again."
+    half = "use --fp16_opt_level O1 or --bf16 True" if trainer.args.fp16 else "download or convert them again"
+    start = ", ".join(map(str, [*([checkpoint] if checkpoint is not None else []), *paths]))
+    return f"all numbers in {start} are finite, but too large to compute with: {half}."
 
 
 def duration(seconds: float) -> str:

@@ -13,6 +13,13 @@ from ldm.weights.convert import is_paddle_layout
 from ldm.weights.detect import TELLING_KEYS, detect_network, version_of_shapes
 from ldm.weights.files import TensorFile
 
+FROZEN = (
+    "text",
+    "image",
+    "effnet",
+    "stage_a",
+    "previewer",
+)  # attributes of ldm.frozen.Frozen, set once they are loaded
 CHEAP = 1 << 28  # bytes of a file that is hashed whole; of larger ones the header alone
 
 
@@ -45,6 +52,15 @@ def weight_files(model) -> list[Path]:
     files = [Path(model.unet_path)] if getattr(model, "unet_path", None) else []
     release = getattr(getattr(model, "frozen", None), "release", None)
     return files + ([release.file("effnet")] if release is not None else [])
+
+
+def files_read(model) -> list[Path]:
+    """Every file that the weights of a model have been read from, those of the frozen networks in use too."""
+    frozen = getattr(model, "frozen", None)
+    files = [path for kind in FROZEN if kind in getattr(frozen, "__dict__", {}) for path in frozen.files(kind)]
+    release = frozen.release if frozen is not None else getattr(model, "release", None)
+    own = [release.file(kind) for kind in ("stage_a", "previewer") if hasattr(model, kind)] if release else []
+    return list(dict.fromkeys(map(Path, [*weight_files(model), *own, *files])))
 
 
 def identity(path) -> str:

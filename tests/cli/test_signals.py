@@ -18,7 +18,7 @@ sys.path.insert(0, ".")
 from pathlib import Path
 from ldm.atomic import atomic_path
 from ldm.cli import run, signals
-signals.GRACE = 1.0
+signals.GRACE = 30.0  # so long a loaded machine may take; what is about the time sets its own
 folder = Path(sys.argv[1])
 def ready():
     print("ready", flush=True)
@@ -60,7 +60,7 @@ def ended(process, *numbers) -> tuple:
     for number in numbers:
         process.send_signal(number)
         time.sleep(0.2)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=120)
     return process.returncode, said
 
 
@@ -109,6 +109,7 @@ def work():
 )
 def test_the_exception_does_not_come_through(start, hidden):
     body = f"""
+signals.GRACE = 1.0
 def work():
     ready()
     while True:
@@ -116,7 +117,7 @@ def work():
 """
     begun = time.monotonic()
     assert ended(start(body), signal.SIGTERM) == (143, STOPPED.format("SIGTERM"))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 50  # and not the 60 s, nor the product's many
 
 
 def test_in_a_destructor(start):
@@ -149,27 +150,28 @@ def work():
 
 
 CLEANING = """
+signals.GRACE = 60
 def work():
     try:
         ready()
         time.sleep(60)
     finally:
-        time.sleep(2)
+        time.sleep(seconds)
 """
 
 
 def test_the_same_signal_a_second_later_ends_it_at_once(start):
-    process, begun = start("signals.GRACE = 60\n" + CLEANING), time.monotonic()
+    process, begun = start("seconds, signals.REPEATED = 50, 0.3\n" + CLEANING), time.monotonic()
     process.send_signal(signal.SIGINT)
-    time.sleep(1.1)
+    time.sleep(2)
     assert ended(process, signal.SIGINT) == (130, STOPPED.format("Ctrl-C"))
-    assert time.monotonic() - begun < 1.9
+    assert time.monotonic() - begun < 40
 
 
 @pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGTERM), (signal.SIGTERM,) * 3])
 def test_what_a_launcher_sends_besides_changes_nothing(start, numbers):
     """The signal of the terminal's Ctrl-C, and another that the launcher passes on, or the same three times."""
-    process, begun = start("signals.GRACE = 60\n" + CLEANING), time.monotonic()
+    process, begun = start("seconds, signals.REPEATED = 2, 30\n" + CLEANING), time.monotonic()
     assert ended(process, *numbers) == (128 + numbers[0], STOPPED.format(signal_name(numbers[0])))
     assert time.monotonic() - begun > 1.9
 
@@ -210,7 +212,7 @@ def test_forked_children_end_with_it_and_say_nothing(start, number, status):
     assert len(in_session(process.pid)) == 3
     os.kill(process.pid, number) if number == signal.SIGKILL else os.killpg(process.pid, number)
     # As long as a child lives it holds the pipe
-    assert process.communicate(timeout=10)[1] == ("" if status == -9 else STOPPED.format(signal_name(number)))
+    assert process.communicate(timeout=60)[1] == ("" if status == -9 else STOPPED.format(signal_name(number)))
     assert process.returncode == status and not in_session(process.pid)
 
 

@@ -187,7 +187,7 @@ def test_workers_end_with_the_program_and_leave_the_word_to_it(tmp_path, number)
                 assert process.poll() is None
                 time.sleep(0.1)
             (os.kill if number == signal.SIGKILL else os.killpg)(process.pid, number)  # a terminal's goes to all
-            _, errors = process.communicate(timeout=60)  # until the last of them has ended: they hold its output
+            _, errors = process.communicate(timeout=300)  # until the last of them has ended: they hold its output
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

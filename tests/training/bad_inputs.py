@@ -393,7 +393,7 @@ def prior_of_other_shapes(inputs):
     inputs.rewrite(PRIOR, change)
 
 
-@case("weights", "numbers that are none", PRIOR, "download or convert it again")
+@case("weights", f"{PRIOR}: clip_txt_mapper.weight is not finite", "download or convert it again")
 def prior_with_nan(inputs):
     """A weight of the prior is NaN"""
 
@@ -401,6 +401,17 @@ def prior_with_nan(inputs):
         tensors["clip_txt_mapper.weight"][0, 0] = np.nan
 
     inputs.rewrite(PRIOR, change)
+
+
+@case(
+    "weights", "text_encoder/model.safetensors: text_projection.weight", "is not finite", "download or convert it again"
+)
+def text_tower_with_nan(inputs):
+    """A weight of CLIP's text tower is NaN"""
+    path = inputs.own("text_encoder") / "model.safetensors"
+    tensors = load_file(path)
+    tensors["text_projection.weight"][0, 0] = np.nan
+    save_file(tensors, path, {"format": "pt"})
 
 
 @case("weights", ENCODER, "the right encoder gives about 0 and 1", "scripts/standardise_encoder.py")
@@ -449,7 +460,9 @@ def checkpoint_changed(inputs):
 @case("checkpoints", "checkpoint-1", "LoRA")
 def checkpoint_of_a_lora(inputs):
     """The output folder has the checkpoint of a LoRA, and the whole prior is trained"""
-    entry = {"lora": {"kind": "lora", "config": {}, "notes": {}}}
+    texts = dict.fromkeys(("base", "base_fingerprint"), "x")
+    config = {"filters": [".attn"], "tokens": [], "indices": [], "alpha": 1.0, "network": {}, **texts}
+    entry = {"lora": {"kind": "lora", "config": config, "notes": {}}}
     inputs.checkpoint({"networks.json": json.dumps(entry), "model_state.pdparams": "x"})
 
 

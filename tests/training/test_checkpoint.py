@@ -9,6 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
+from ldm.hashing import sha256_of
 from ldm.release import load_network, network_config
 from ldm.training.checkpoint import check_networks, extract_unet, find_state_file, save_networks
 from ldm.training.task import NetworkEntry
@@ -66,6 +67,25 @@ def test_a_checkpoint_that_lacks_files_of_its_list_is_not_taken(checkpoint, tmp_
     shutil.rmtree(folder)
     with pytest.raises(FileNotFoundError, match="whole checkpoint-N"):
         find_state_file(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model_state.pdparams", "networks.json"])
+def test_weights_that_are_not_what_was_written_are_not_extracted(checkpoint, tmp_path, name):
+    """The sizes are right, the checksum is not."""
+    folder, _ = checkpoint
+    files = {path.name: path for path in folder.iterdir()}
+    sums = {file: sha256_of(path) for file, path in files.items()}
+    sizes = {file: path.stat().st_size for file, path in files.items()}
+    (folder / MANIFEST).write_text(json.dumps({"bytes": sizes, "sha256": sums}))
+    extract_unet(folder, tmp_path / "prior.safetensors")
+    content = bytearray(files[name].read_bytes())
+    content[len(content) // 2] ^= 1
+    files[name].write_bytes(content)
+    with pytest.raises(
+        ValueError, match=f"checkpoint-10 is not complete: its {name} .* checksum differs. Take another"
+    ):
+        extract_unet(folder, tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 def test_missing_extra_and_misshapen_keys_are_all_named(checkpoint, tmp_path):

@@ -59,7 +59,7 @@ class Run:
         self.makers = [self.process.pid, *self.workers()]
         assert len(self.makers) == 2
         (os.killpg if number == signal.SIGINT else os.kill)(self.process.pid, number)
-        self.status = self.process.wait(timeout=60)
+        self.status = self.process.wait(timeout=300)
         self.ended = time.monotonic()
 
     def last_line(self) -> str:
@@ -68,7 +68,7 @@ class Run:
         return text.splitlines()[-1]
 
     def nothing_is_left(self) -> bool:
-        while time.monotonic() < self.ended + 5:
+        while time.monotonic() < self.ended + 60:  # without a word it would take minutes
             left = [name for name in os.listdir("/dev/shm") if name.split("_")[1:2] in [[str(m)] for m in self.makers]]
             if not left and not in_session(self.process.pid):
                 return True

@@ -149,16 +149,22 @@ def excuse(input, before, outcome):
     return "another valid value"
 
 
+SHOWN = 60  # characters of a value that a message shows at least
+
+
 def names(input):
-    """The flags, or a value, as a word of its own; nobody can name a value of blanks."""
-    flags, values = input.flags[::2], input.flags[1::2]
-    shown = [value.encode("utf-8", "backslashreplace").decode() for value in values]
-    blank = ["Unknown flag", "belongs to no flag"] if not all(value.strip() for value in values) else []
+    """The flags, or the beginning of a value, as a word of its own or as Python writes it; `--no_x True` is x."""
+    plain = [flag.lstrip("-").removeprefix("no_") for flag in input.flags[::2]]
+    values = input.flags[1::2]
+    shown = [value.encode("utf-8", "backslashreplace").decode() for value in values]  # as standard error has it
+    blank = (
+        () if all(value.strip() for value in values) else ("Unknown flag", "belongs to no flag")
+    )  # nobody can name it
     return (
-        *flags,
-        *(flag.lstrip("-").removeprefix("no_") for flag in flags),
-        *(f" {value}" for value in shown),
-        *map(repr, values),
+        *input.flags[::2],
+        *plain,
+        *(f" {value[:SHOWN]}" for value in shown if value.strip()),
+        *(repr(value)[:SHOWN] for value in values),
         *blank,
     )
 
