@@ -135,7 +135,10 @@ PROGRAMS = {  # name: (what prints its help, what runs it with flags)
 }
 
 
-TEXTS = ("--caption",)  # which may say anything
+TEXTS = (  # which may say anything
+    "--caption", "--output", "--output_dir", "--model_file", "--feature_cache", "--compile_cache", "--index_dir", "--run_name",
+    "--logging_dir",
+)  # fmt: skip
 
 
 def excuse(input, before, outcome):
@@ -160,7 +163,7 @@ def names(input):
     return (
         *input.flags[::2],
         *plain,
-        *(f" {value[:SHOWN]}" for value in shown if value.strip()),
+        *(f" {' '.join(value.split())[:SHOWN]}" for value in shown if value.strip()),  # a message is one line
         *(repr(value)[:SHOWN] for value in values),
     )
 
