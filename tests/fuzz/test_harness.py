@@ -88,7 +88,7 @@ def test_only_what_may_be_excused_is(tmp_path):
 
 def test_a_program_is_taken_down_with_its_status():
     def main(argv):
-        print("\rbar: 50%|###|\x1b[Ause.py: no\nuse.py: file.bin is damaged: write it again.")
+        os.write(1, b"\rbar: 50%|###|\x1b[Ause.py: no\nuse.py: file.bin is damaged: write it again.\n")
         return 2
 
     outcome = outcome_of(lambda: main_of(main, []))
