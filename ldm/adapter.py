@@ -9,6 +9,7 @@ from ldm.lora_base import check_base
 from ldm.lora_files import LoraFile, merge_into, read_lora
 from ldm.networks.lora import LoRA
 from ldm.weights.loading import load_weights
+from ldm.weights.naming import errors_name
 from ldm.weights.plan import check_same_shapes
 
 
@@ -75,12 +76,10 @@ class AdapterOwner:
         """
         lora = read_lora(path, self.unet)
         check_base(lora, path, self.unet_path, self.unet)
-        try:
+        with errors_name(path):
             if lora.tokens is not None:
                 self.frozen.text.merge_tokens(lora.tokens.indices, lora.tokens.embeddings, lora.tokens.specs, scale)
             merge_into(self.unet, lora.updates, scale)
-        except ValueError as error:
-            raise type(error)(f"{path}: {error}") from error
         self.loaded_loras = (*self.loaded_loras, (str(Path(path)), float(scale)))
         return lora
 

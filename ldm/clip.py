@@ -53,7 +53,7 @@ class TextEncoder:
         length = self.max_length if max_length is None else max_length
         if not _SHORTEST <= length <= self.max_length:
             raise ValueError(
-                f"max_length is {length}, but this text encoder takes {_SHORTEST} to {self.max_length} tokens; "
+                f"max_length (--model_max_length) is {length}, but this text encoder takes {_SHORTEST} to {self.max_length} tokens; "
                 f"choose a value in that range or leave it out"
             )
         if isinstance(captions, str) or not captions or not all(isinstance(caption, str) for caption in captions):

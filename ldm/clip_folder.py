@@ -67,7 +67,13 @@ def load_tokenizer(folder):
     try:
         # An absolute path, so that a folder's name can never be taken for a model to download.
         tokenizer = CLIPTokenizer.from_pretrained(str(folder.resolve()))
-    except (TypeError, ValueError, KeyError, AttributeError) as error:  # PaddleNLP's, for settings of other kinds
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        RecursionError,
+    ) as error:  # PaddleNLP's, for settings of other kinds
         why = " ".join(str(error).split())
         raise ValueError(
             f"{folder}: its tokenizer_config.json or special_tokens_map.json is damaged ({why:.200}): {remedy('tokenizer/')}"

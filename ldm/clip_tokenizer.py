@@ -13,6 +13,7 @@ SETTINGS = {  # of tokenizer_config.json: what a value may be
     "errors": lambda v: v in ("strict", "ignore", "replace"),
     "do_lower_case": lambda v: isinstance(v, bool),
     "add_prefix_space": lambda v: isinstance(v, bool),
+    **dict.fromkeys(("tokenizer_class", "processor_class", "name_or_path"), lambda v: v is None or isinstance(v, str)),
 }
 REFUSED = ("vocab_file", "merges_file", "auto_map", "chat_template")  # would have other files read, or code
 

@@ -14,6 +14,7 @@ from ldm.conditions import encode_images
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache, Source
 from ldm.data.image_hashes import FILE, KeptHashes, hash_images
+from ldm.data.source import listed
 from ldm.data.visit import Visit
 from ldm.frozen import Frozen
 from ldm.hashing import files_of, sha256_of
@@ -21,6 +22,10 @@ from ldm.hashing import files_of, sha256_of
 FORMAT = 1  # raise it when features would come out differently for the same recipe
 ROWS = 512  # per file
 BATCH = 16  # images encoded at once
+MADE_BY = {  # feature -> the network that makes it
+    **{"latents": "effnet", "decoder_latents": "stage_a"},
+    **{"text_embeds": "text", "pooled": "text", "image_embeds": "image"},
+}
 DTYPES = ("float32", "float16")  # what is exact, what is half the size
 
 
@@ -134,6 +139,15 @@ def empty_caption(frozen: Frozen, max_length=None) -> dict:
     return {"text_embeds": text[0].astype("float32").numpy(), "pooled": pooled[0].astype("float32").numpy()}
 
 
+def check_made(frozen: Frozen, features: dict, of: str):
+    """FloatingPointError, which names the file to blame, for {name: array} that are not all finite."""
+    for name, values in features.items():
+        if not np.isfinite(values).all():
+            raise FloatingPointError(
+                f"The {name} of {of} are not finite (NaN or infinity). {frozen.blame(MADE_BY[name])}"
+            )
+
+
 def rows_of_files(missing: list, buckets) -> list[list]:
     """Items by file: at most ROWS, all of one shape. With buckets they are Visits that say which."""
     if buckets is None:
@@ -169,13 +183,17 @@ def fill_cache(
     sources = find_sources(dataset, cache, "Hashing", trust_mtime, keep=rank == 0)
     wanted = {source.key: index for index, source in enumerate(sources) if falls_to(rank, ranks, source.key)}
     missing = [index for key, index in wanted.items() if key not in cache]
-    cache.begin(empty_caption(frozen, max_length))
+    empty = empty_caption(frozen, max_length)
+    check_made(frozen, empty, "the empty caption")
+    cache.begin(empty)
     with tqdm(total=len(missing), desc="Encoding", unit="image") as bar:
         for rows in rows_of_files(missing, dataset.buckets):
             parts = []
             for first in range(0, len(rows), BATCH):
                 indices = rows[first : first + BATCH]
                 parts.append(stage.encode(frozen, [dataset[index] for index in indices], max_length))
+                names = [sources[index].name for index in indices]
+                check_made(frozen, parts[-1], listed(names, len(names)))
                 bar.update(len(indices))
             arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
             cache.add([sources[index] for index in rows], arrays)

@@ -127,7 +127,7 @@ class Release:
         if self.folder.is_file():
             raise NotADirectoryError(
                 f"{self.folder} is a file, and the folder of a release is needed: give {self.folder.parent} (a prior of "
-                "your own goes to --prior_weights)."
+                "your own goes to --prior_weights, in training to --unet_path)."
             )
         if not self.folder.is_dir():
             raise FileNotFoundError(

@@ -57,12 +57,29 @@ def test_a_lora_is_blamed_and_not_the_prior(rule_release, tmp_path):
     path = write_lora_of(cascade, tmp_path / "lora.safetensors")
     with TensorFile(path) as file:
         key = next(iter(file.keys()))
-    spoil(path, key, 1e35, every=True)  # NaN is refused when it is loaded
-    cascade.load_lora(path, 1e3)  # and so is a scale that makes the weights themselves infinite
-    with pytest.raises(FloatingPointError, match=f"Stage C, .* with {path} added are finite, .* smaller --lora_scale"):
+    spoil(path, key, np.nan)
+    with pytest.raises(ValueError, match=f"{path}: {key} holds NaN"):
+        cascade.load_lora(path)
+    assert not cascade.loras and cascade("x", 1, QUICK, progress=False).any()
+
+
+def test_a_lora_too_large_to_compute_with_is_named(rule_release, tmp_path):
+    from test_pipeline import write_lora_of
+
+    cascade = StableCascade(rule_release)
+    path = write_lora_of(cascade, tmp_path / "lora.safetensors")
+    with TensorFile(path) as file:
+        keys = [key for key in file.keys() if "lora_" in key]
+    for key in keys:
+        spoil(path, key, 1e15, every=True)
+    cascade.load_lora(path)
+    with pytest.raises(FloatingPointError, match=f"with {path} added are finite, .*use a smaller --lora_scale"):
         cascade("x", 1, QUICK, progress=False)
     cascade.unload_loras()
-    assert cascade("x", 1, QUICK, progress=False).any()
+    for key in keys:
+        spoil(path, key, 1e30, every=True)
+    with pytest.raises(ValueError, match=f"{path}: The LoRA makes .* larger than float32 can hold"):
+        cascade.load_lora(path)
 
 
 def test_the_previewer_is_blamed_for_previews(rule_release, tmp_path):

@@ -30,6 +30,7 @@ REMEDIES = {
     errno.EMFILE: "allow more open files (ulimit -n), or use fewer worker processes",
     errno.ENFILE: "close other programs: the whole system has no more open files to give",
     errno.EIO: "the disk or network folder failed: check it, then start again",
+    errno.EEXIST: "choose another name, or remove what is there",
     errno.ENOENT: "check the spelling",
     errno.EISDIR: "name a file",
     errno.ENOTDIR: "name a folder",
@@ -42,7 +43,7 @@ LONGEST = 4000  # characters of a line
 
 def line_of(error: BaseException):
     """The line for an error that users can cause or meet, with its remedy; None for a bug of ours."""
-    if isinstance(error, MemoryError) or _is_paddles_memory(error):
+    if isinstance(error, MemoryError) or _is_paddles_memory(error) or _is_librarys_memory(error):
         return _memory(error)
     text = str(error)
     if DEAD_WORKER.search(text):
@@ -78,6 +79,11 @@ def _is_paddles_memory(error) -> bool:
     return isinstance(error, (RuntimeError, SystemError, OSError)) and bool(
         PADDLES_CODE.search(str(error)) and OUT_OF_MEMORY.search(str(error))
     )
+
+
+def _is_librarys_memory(error) -> bool:
+    """A library that finds no room for itself cannot be imported."""
+    return isinstance(error, ImportError) and "failed to map segment" in str(error)
 
 
 def _memory(error) -> str:

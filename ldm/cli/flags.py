@@ -4,6 +4,8 @@ import argparse
 import re
 import sys
 
+SHOWN, MOST_SHOWN = 200, 5  # characters of an unknown argument, arguments
+
 # What other programs call it -> what ours may
 OTHER_NAMES = {
     "--prompt": ("--caption",),
@@ -35,6 +37,13 @@ class Parser(argparse.ArgumentParser):
             raise ValueError(unknown_flags(unknown, known))
         return parsed
 
+    def _get_value(self, action, arg_string):
+        """Shells put "" where a variable is not set: it is no path, and must not stand for a flag that was left out."""
+        value = super()._get_value(action, arg_string)
+        if not arg_string.strip() and arg_string != action.default:
+            raise argparse.ArgumentError(action, "is empty: give a value or leave it out")
+        return value
+
     def error(self, message):
         refuse(message)
 
@@ -57,8 +66,13 @@ def known_flags(parser) -> list:
 
 
 def unknown_flags(unknown: list, known: list) -> str:
-    """What is said of arguments that are no flags: the known ones they look like."""
-    flags = [text for text in unknown if text.startswith("-")] or unknown
+    """What is said of arguments that are no flags, or no flag's value: the known flags that they look like."""
+    flags = [text for text in unknown if text.startswith("-") and text.strip("-")]
+    if not flags:
+        values = " ".join(f"{text!r:.{SHOWN}}" for text in unknown[:MOST_SHOWN])
+        return (
+            f"{values} belongs to no flag: values follow --FLAG, and texts with spaces need quotes. --help lists all."
+        )
     similar = sorted({match for flag in flags for match in _meant(flag.split("=")[0], known)})
     meant = f" Do you mean {' or '.join(similar)}?" if similar else ""
     return f"Unknown {'flags' if len(flags) > 1 else 'flag'} {', '.join(flags)}.{meant} --help lists all."

@@ -59,7 +59,8 @@ class Filter:
                 )
             else:
                 problem = f"{sample}: {printable(error)[: 2 * SHOWN]}"
-            raise ValueError(f"--data_filter {self.text!r}: {problem}.") from error
+            place = f" Its metadata: {source.metadata_place(index)}." if source is not None else ""
+            raise ValueError(f"--data_filter {self.text!r}: {problem}.{place}") from error
 
     def _compiled(self, node) -> Callable[[dict], object]:
         """A function of the metadata for an expression; ValueError for what is not in the language."""

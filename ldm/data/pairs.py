@@ -71,6 +71,9 @@ class PairFolder(ImageSource):
             raise ValueError(f"{printable(path)} does not exist: a filter needs it beside the image.") from error
         return parse_json(text, printable(path), remedy="correct or remove it")
 
+    def metadata_place(self, index):
+        return printable(self._path(index, METADATA_SUFFIX))
+
     # Opening ----------------------------------------------------------------------------------------------------
 
     def _scan(self, folder: bytes):

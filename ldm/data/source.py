@@ -40,6 +40,10 @@ class ImageSource(ABC):
     def metadata(self, index: int) -> dict:
         """What filters look at: {key: value}. ValueError if the sample has none."""
 
+    def metadata_place(self, index: int) -> str:
+        """Which file messages say the metadata are in."""
+        return self.label(index)
+
     def label(self, index: int) -> str:
         """What messages call image `index`."""
         return printable(f"{self.where}/{self.name(index)}")

@@ -15,7 +15,7 @@ from ldm.data.file_slices import FileSlices
 from ldm.data.pairs import IMAGE_SUFFIXES, is_regular
 from ldm.data.source import ImageSource, listed
 from ldm.data.stamps import stamp_of
-from ldm.data.texts import LONGEST_METADATA, decoded, one_line, open_regular
+from ldm.data.texts import LONGEST_METADATA, decoded, one_line, open_regular, printable
 from ldm.json_files import parse_json
 
 TABLES = ("metadata.jsonl", "metadata.csv")
@@ -72,6 +72,9 @@ class TableFolder(ImageSource):
 
     def open(self, index):
         return open_regular(os.path.join(self.where, self.name(index)))
+
+    def metadata_place(self, index):
+        return printable(self.table)
 
     def stamp(self, index):
         return stamp_of(os.path.join(self.where, self.name(index)))

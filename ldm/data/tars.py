@@ -79,6 +79,9 @@ class TarSource(ImageSource):
         label = f"{self.label(index)}: its .json"
         return parse_json(self._text(index, JSON, label, LONGEST_METADATA), label, remedy="write the tar again")
 
+    def metadata_place(self, index):
+        return f"the .json of {self.label(index)}"
+
     def _tar(self, index: int) -> int:
         return int(np.searchsorted(self._starts, index, side="right")) - 1
 

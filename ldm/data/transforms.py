@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image
 
 from ldm.data.crops import place_crop
-from ldm.data.image_files import Unsupported, opened, orientation
+from ldm.data.image_files import Unsupported, check_png, opened, orientation
 
 # EXIF orientation -> how the image is turned upright
 UPRIGHT = {
@@ -16,14 +16,17 @@ TURNED = (5, 6, 7, 8)  # orientations that swap width and height
 MOST_COVERING = 1 << 26  # pixels of a resized image before it is cut; only shapes beyond 1:64 have more at 1024
 
 
-def open_rgb(file, label=None) -> Image.Image:
+def open_rgb(file, label=None, thorough: bool = False) -> Image.Image:
     """An image file as upright RGB, 8 bits: EXIF orientation applied, transparency laid on white.
 
     file: a path, or a binary file that messages call `label`. Of animations the first picture. ValueError names one that
     is no image, is damaged, has too many pixels or a kind of pixels that has no certain meaning (ldm/data/image_files.py).
+    thorough: compare a PNG's checksums too, where `file` is no path.
     """
     with opened(file, label) as image:
         image.load()
+        if thorough and image.format == "PNG":
+            check_png(file)
         turn = UPRIGHT.get(orientation(image))
         rgb = _rgb(image)
         return rgb if turn is None else rgb.transpose(turn)

@@ -28,6 +28,7 @@ class Guard(TrainerCallback):
 
     def __init__(self, trainer):
         self.trainer, self.batches, self.bad, self.skipped, self.overflows = trainer, [], [], 0, 0
+        self.resumed_from, self.first_step = None, None
         args = trainer.args
         norms = [norm for norm in batch_norms(trainer.task.model)] if not args.freeze_batch_norm else []
         if args.on_non_finite == "skip" and norms:
@@ -53,6 +54,9 @@ class Guard(TrainerCallback):
 
     # Events of the Trainer ----------------------------------------------------------------------------------------
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.first_step = state.global_step
+
     def on_optimizer_begin(self, args, state, control, scaler=None, **kwargs):
         parameters = self.trainer.task.model.parameters()
         own = BAD_LOSS if self.bad else CLEAN
@@ -66,6 +70,7 @@ class Guard(TrainerCallback):
         message = (
             self._report(own) if own == worst else f"Step {state.global_step + 1}: see the report of another rank."
         )
+        message += self._suspected(state.global_step)
         self.skipped += 1
         if args.on_non_finite == "stop" or self.skipped > MOST_SKIPPED:
             self.trainer.wait_for_ranks()  # every rank's report is written before the first of them ends the run
@@ -89,6 +94,13 @@ class Guard(TrainerCallback):
                 f"The fp16 loss scale has collapsed to {scale:g} after {self.overflows} steps in a row whose gradients "
                 f"overflowed: no scale fits. Use --bf16 True, or --fp16_opt_level O1, or a lower --learning_rate. {report}"
             )
+
+    def _suspected(self, step: int) -> str:
+        """Whose weights the first step of a run is made with: if even that is bad, they may be the cause."""
+        weights = self.resumed_from or getattr(self.trainer.task.model, "unet_path", None)
+        if step != self.first_step or weights is None:
+            return ""
+        return f" It is the first step with the weights of {weights}, which may be damaged themselves."
 
     def _report(self, kind: int, what: str = "") -> str:
         """Trace and save the step's bad batches, or all of them where only the gradient tells; what to say of it."""

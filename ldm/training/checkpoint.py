@@ -9,12 +9,13 @@ from ldm.json_files import read_json
 from ldm.lora_layouts import POSITIONAL
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.release import SINGLE_SIZE, build_unfilled, file_name
-from ldm.training.lora import KIND, merged_prior, write_adapter
+from ldm.training.lora import KIND, check_config, merged_prior, write_adapter
 from ldm.training.task import NetworkEntry
 from ldm.training.whole import MANIFEST, numbered, problem_of
 from ldm.weights.convert import network_shapes, write_state
 from ldm.weights.detect import version_of_shapes
 from ldm.weights.files import TensorFile
+from ldm.weights.naming import errors_name
 from ldm.weights.pickles import read_pdparams
 from ldm.weights.plan import check_same_shapes
 
@@ -159,7 +160,8 @@ def export_networks(checkpoint, release, version=None, dtype: str = "float16", e
             continue
         if entry.kind in TOWERS:
             target = Path(release) / entry.kind
-            write_tower(target, TOWERS[entry.kind], entry.config, part, dtype)
+            with errors_name(state_file):
+                write_tower(target, TOWERS[entry.kind], entry.config, part, dtype)
         else:
             target = Path(release) / file_name(entry.kind, version)
             write_network(target, entry, part, dtype, str(state_file), to_release=True)
@@ -206,8 +208,9 @@ def part_of(state: dict, name: str, source) -> dict:
 def write_network(target, entry: NetworkEntry, state: dict, dtype: str, source: str, to_release: bool = False):
     """Check a network's state against its constructor arguments and write it, Paddle's layout or the official one."""
     shapes = {key: tuple(value.shape) for key, value in state.items()}
-    check_same_shapes(shapes, network_shapes(build_unfilled(entry.kind, entry.config)), source)
-    write_state(state, target, entry.kind, dtype, entry.config, entry.notes, to_release=to_release)
+    with errors_name(source):
+        check_same_shapes(shapes, network_shapes(build_unfilled(entry.kind, entry.config)), source)
+        write_state(state, target, entry.kind, dtype, entry.config, entry.notes, to_release=to_release)
 
 
 def _saved_networks(state_file: Path) -> dict:
@@ -229,6 +232,8 @@ def read_networks(path) -> dict:
             raise ValueError(f"{path}: the notes of {name[:80]!r} are not texts: take another checkpoint.")
         if entry["kind"] not in KINDS:
             raise ValueError(f"{path}: {entry['kind'][:80]!r} is no kind of network: take another checkpoint.")
+        if entry["kind"] == KIND:
+            check_config(entry["config"], path)
     return {name: NetworkEntry(**entry) for name, entry in entries.items()}
 
 

@@ -27,7 +27,7 @@ def open_dataset(data: DataArguments, clip_size: Optional[int] = None, decode: b
         raise ValueError("--trust_mtime is for --feature_cache, whose images are hashed: leave it out.")
     sources = [open_source(data.dataset_path, data.caption_key, data.data_filter, data.index_dir)]
     if data.preservation_path:
-        sources.append(open_source(data.preservation_path, index_dir=data.index_dir))
+        sources.append(_preservation_source(data))
     if data.check_images and (decode or data.skip_corrupt):
         sources = [checked(source, data.skip_corrupt) for source in sources]
     buckets = None
@@ -44,6 +44,16 @@ def open_dataset(data: DataArguments, clip_size: Optional[int] = None, decode: b
     return ImageTextDataset(source, data.resolution, clip_size, data.crop, data.flip, buckets, mix)
 
 
+def _preservation_source(data: DataArguments) -> ImageSource:
+    """The images of --preservation_path; messages that would name the other set's flag name this one."""
+    try:
+        return open_source(data.preservation_path, index_dir=data.index_dir)
+    except (ValueError, FileNotFoundError) as error:
+        if type(error) not in (ValueError, FileNotFoundError) or getattr(error, "errno", None) is not None:
+            raise
+        raise type(error)(str(error).replace("--dataset_path", "--preservation_path")) from error
+
+
 def _sizes(source: ImageSource, index_dir) -> np.ndarray:
     """Widths and heights (N, 2); ValueError names images that have none."""
     sizes, problems = image_sizes(source, index_dir)
@@ -58,7 +68,7 @@ def checked(source: ImageSource, skip: bool) -> ImageSource:
     for index in tqdm(range(len(source)), desc="Checking images", leave=False, disable=len(source) < 200):
         try:
             with source.open(index) as file:
-                open_rgb(file, source.label(index))
+                open_rgb(file, source.label(index), thorough=True)
             source.caption(index)
         except (ValueError, OSError) as error:
             problems[index] = str(error)

@@ -49,7 +49,5 @@ class FlagParser(PdArgumentParser):
     def _unknown(self, unknown: list) -> str:
         """What is said of arguments that are no flags: the known ones they look like."""
         known = [flag for action in self._actions if action.help is not SUPPRESS for flag in action.option_strings]
-        flags = [text for text in unknown if text.startswith("--")]
-        if not flags:
-            return f"{' '.join(map(repr, unknown[:SHOWN]))} belongs to no flag: values follow --FLAG, and texts with spaces need quotes."
+        flags = [text for text in unknown if text.startswith("--")] or unknown
         return unknown_flags(flags[:SHOWN], known)

@@ -8,18 +8,41 @@ from typing import Optional
 import numpy as np
 
 from ldm.lora_base import BASE_KEY, ROUNDED_KEY, base_notes
-from ldm.lora_files import FILTERS_KEY, LoraFile, TokenUpdate, merge_into, write_lora
+from ldm.lora_files import FILTERS_KEY, LARGEST_TOKEN, LoraFile, TokenUpdate, merge_into, write_lora
 from ldm.lora_layouts import POSITIONAL, from_positional
 from ldm.model_c import ModelC
 from ldm.networks.lora import find_targets
 from ldm.release import build_unfilled, load_network
 from ldm.training.task import NetworkEntry
 from ldm.weights.fingerprint import heads_of_state, state_fingerprint
+from ldm.weights.naming import errors_name
 from ldm.weights.plan import report_mismatch
 
 KIND = "lora"  # of the entry in networks.json, and the attribute under which ModelC keeps its adapter
 LORA_FILE = "lora.safetensors"  # in every checkpoint, the release's layout
 TOKENS = "embeddings.embeddings"
+
+
+def _is_list(kind):
+    return lambda value: isinstance(value, list) and all(type(item) is kind for item in value)
+
+
+FIELDS = {  # of a config: what a value may be
+    **dict.fromkeys(("filters", "tokens"), _is_list(str)),
+    "indices": lambda value: _is_list(int)(value) and all(0 <= index < LARGEST_TOKEN for index in value),
+    "alpha": lambda value: type(value) in (int, float) and 0 < value < float("inf"),
+    "network": lambda value: isinstance(value, dict),
+    **dict.fromkeys(("base", BASE_KEY, ROUNDED_KEY), lambda value: isinstance(value, str) and "\0" not in value),
+}
+
+
+def check_config(config: dict, path):
+    """ValueError, which names the file `path`, for a config that no adapter can be made of."""
+    config = {ROUNDED_KEY: "", **config}  # which older checkpoints lack
+    wrong = next((name for name, fits in FIELDS.items() if not fits(config.get(name))), None)
+    if wrong is not None:
+        found = f"{config[wrong]!r:.100}" if wrong in config else "missing"
+        raise ValueError(f"{path}: the LoRA's {wrong!r} is {found}, which is not read: take another checkpoint.")
 
 
 def lora_entry(model: ModelC, specs=(), notes=None) -> NetworkEntry:
@@ -63,8 +86,9 @@ def lora_of_state(entry: NetworkEntry, state: dict, source) -> LoraFile:
 
 def write_adapter(target, entry: NetworkEntry, state: dict, source, layout: str = POSITIONAL, dtype: str = "float32"):
     """Write an adapter's state as a LoRA file."""
-    lora, network = lora_of_state(entry, state, source), build_unfilled("stage_c", entry.config["network"])
-    write_lora(target, lora, network, layout, dtype=dtype)
+    with errors_name(source):
+        lora, network = lora_of_state(entry, state, source), build_unfilled("stage_c", entry.config["network"])
+        write_lora(target, lora, network, layout, dtype=dtype)
 
 
 def merged_prior(entry: NetworkEntry, state: dict, source, base: Optional[str] = None) -> tuple[NetworkEntry, dict]:
@@ -80,9 +104,11 @@ def merged_prior(entry: NetworkEntry, state: dict, source, base: Optional[str] =
         raise FileNotFoundError(
             f"{path}, the prior that the LoRA was trained on, does not exist: say where with --base."
         )
-    lora = lora_of_state(entry, state, source)
+    with errors_name(source):
+        lora = lora_of_state(entry, state, source)
     network = load_network(path, "stage_c", config=config["network"])
     if state_fingerprint(network.state_dict()) != config["base_fingerprint"]:
         raise ValueError(f"{path} is not the prior that {source} was trained on: give that one with --base.")
-    merge_into(network, lora.updates)
+    with errors_name(source):
+        merge_into(network, lora.updates)
     return NetworkEntry("stage_c", config["network"], entry.notes), network.state_dict()

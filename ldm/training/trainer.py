@@ -85,6 +85,7 @@ class CascadeTrainer(CheckpointingTrainer):
     def train(self, resume_from_checkpoint=None, **options):
         """PaddleNLP's, after the pictures of the weights that the run starts from are made."""
         self.levels = LevelLosses()  # whatever was tried before is no part of the run
+        self.guard.resumed_from = resume_from_checkpoint
         self.look.keep_base()
         return super().train(resume_from_checkpoint, **options)
 

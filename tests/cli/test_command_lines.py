@@ -63,16 +63,30 @@ def test_flags_are_exact_and_debug_is_one(name):
         (["--caption", "x", "--seed", "9" * 23], f"--seed {'9' * 23}: must be a whole number from 0 to"),
         (["--caption", "x", "--seed", "9" * 5000], f"--seed {'9' * 40}...: must be"),
         (["--caption", "x", "--lora", "y", "--lora_scale", "1", "inf"], "--lora_scale inf: must be a number"),
-        (["--caption", "x", "--dtype", "half"], "--dtype invalid choice: 'half'"),
-        (["--caption"], "--caption expected at least one argument"),
+        (["--caption", "x", "--dtype", "half"], "--dtype: invalid choice: 'half'"),
+        (["--caption"], "--caption: expected at least one argument"),
         ([], "--caption: required, but not given"),
         (["--caption", "x", "-q"], "Unknown flag -q."),
+        (["--caption", "x", "--debug", " "], "' ' belongs to no flag"),
+        (["--caption", "x", "--low_memory", ""], "'' belongs to no flag"),
+        (["--caption", "x", "--debug", "True", "nan"], "'True' 'nan' belongs to no flag"),
     ],
 )
 def test_mistakes_in_inference(argv, text):
     said = refusal(parser_of("inference"), argv)
-    assert said.startswith(text) and said.endswith("--help lists all.") or said.endswith("--help lists all flags.")
+    assert said.startswith(text) and said.endswith(("--help lists all.", "--help lists all flags."))
     assert "\n" not in said
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+@every_program
+def test_nothing_is_no_value(name, value):
+    """As a shell's variable that is not set; a flag that asks for one of a few words says which."""
+    parser = parser_of(name)
+    for action in parser._actions:
+        if action.option_strings and action.nargs != 0 and action.default != value:
+            said = refusal(parser, [*required(parser), action.option_strings[0], value])
+            assert said.startswith(action.option_strings[0])
 
 
 def test_what_begins_with_dashes_may_be_a_value():

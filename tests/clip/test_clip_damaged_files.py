@@ -54,6 +54,7 @@ TOKENIZERS = {
     "a limit of NaN": ("tokenizer_config.json", lambda text: changed(text, model_max_length=float("nan")), "is nan"),
     "a limit of infinity": ("tokenizer_config.json", lambda text: changed(text, model_max_length=float("inf")), "is inf"),
     "another way to decode": ("tokenizer_config.json", lambda text: changed(text, errors="x"), "errors is 'x'"),
+    "a class that is none": ("tokenizer_config.json", lambda text: changed(text, tokenizer_class={}), "tokenizer_class"),
     "files elsewhere": ("tokenizer_config.json", lambda text: changed(text, vocab_file="/etc/passwd"), "vocab_file"),
     "code": ("tokenizer_config.json", lambda text: changed(text, auto_map={"x": "y.z"}), "auto_map"),
     "tokens beside the vocabulary": ("added_tokens.json", lambda text: '{"[x]": 9}', "is not in vocab.json"),

@@ -164,6 +164,21 @@ def test_a_file_larger_than_any_image_is_refused(tmp_path):
         open_rgb(tmp_path / "x.webp")
 
 
+def test_a_png_behind_whose_last_pixel_nothing_fits_is_refused():
+    """Pillow stops at the last pixel: bytes doubled before it shift the rest out of the picture, and out of its check."""
+    whole = saved(Image.effect_noise((90, 80), 50), "PNG")
+    place = whole.index(b"IDAT") + 1000
+    data = whole[:place] + whole[place - 16 : place] * 40 + whole[place:]
+    assert open_rgb(io.BytesIO(whole), thorough=True)
+    with pytest.raises(ValueError, match="x.png cannot be read as an image"):
+        open_rgb(io.BytesIO(data), "x.png", thorough=True)
+    flipped = bytearray(whole)
+    flipped[whole.index(b"IEND") - 5] ^= 1  # the checksum itself
+    open_rgb(io.BytesIO(flipped))
+    with pytest.raises(ValueError, match="x.png cannot be .*checksum of its pixels is another"):
+        open_rgb(io.BytesIO(flipped), "x.png", thorough=True)
+
+
 def test_texts_that_grow_when_unpacked_are_refused_or_left_out():
     text = b"key\0\0" + zlib.compress(b"x" * 80_000_000)
     chunk = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))

@@ -45,6 +45,14 @@ def test_the_order_is_that_of_sorted_paths(tmp_path):
     assert [pairs.path(index) for index in range(len(pairs))] == expected
 
 
+def test_a_filter_names_the_metadata_that_it_fails_on(tmp_path):
+    add(tmp_path, "a")
+    (tmp_path / "a.json").write_text('{"width": "wide"}')
+    for text in ("height > 1", "width > 1"):
+        with pytest.raises(ValueError, match=rf"{tmp_path}/a.png.*{tmp_path}/a.json\.$"):
+            open_source(tmp_path, data_filter=text)
+
+
 def test_hidden_files_and_folders_are_left_out(tmp_path):
     add(tmp_path, "a")
     add(tmp_path / ".ipynb_checkpoints", "a-checkpoint")

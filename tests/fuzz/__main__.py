@@ -135,7 +135,7 @@ def many(run, kinds, args) -> int:
             pass
     print(table(findings))
     if args.report:
-        args.report.write_text(report(findings, args.seed), encoding="utf-8")
+        args.report.write_text(report(findings, args.seed), encoding="utf-8", errors="backslashreplace")
     failures = [finding for finding in findings if finding.failed]
     if failures:
         print(

@@ -112,6 +112,17 @@ def test_the_first_block_is_named_and_the_replay_finds_it_again(make_trainer):
     assert math.isfinite(replay(trainer.model, path).loss)
 
 
+@pytest.mark.parametrize("resumed", [None, "run/checkpoint-1"])
+def test_whose_weights_the_first_step_is_made_with(make_trainer, resumed):
+    """Large ones, finite in their file, overflow; later steps' are the run's own."""
+    trainer = make_trainer()
+    state, suspected = trainer.state, trainer.guard._suspected
+    trainer.guard.resumed_from = resumed
+    trainer.guard.on_train_begin(trainer.args, state, None)
+    assert f"weights of {resumed or trainer.model.unet_path}" in suspected(state.global_step)
+    assert suspected(state.global_step + 1) == ""
+
+
 def test_a_bad_gradient_is_found_in_a_replay_too(make_trainer):
     """The forward pass is finite: only going back shows what was wrong."""
 

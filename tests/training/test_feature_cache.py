@@ -10,6 +10,7 @@ import pytest
 from helpers import distance
 from PIL import Image
 from small_release import ARCHITECTURE, images
+from spoiled import spoil
 
 from ldm.data.feature_cache import FeatureCache
 from ldm.data.folder import ImageTextFolder
@@ -52,6 +53,20 @@ def groups(place, output, flags=""):
     )
     common = f"{common} --resolution {SIZE} --per_device_train_batch_size 5"  # `flags` come last and win
     return parse_into(prior.GROUPS, f"{common} {flags}".split())
+
+
+@pytest.mark.parametrize(
+    "name, key",
+    [
+        ("image_encoder/model.safetensors", "visual_projection.weight"),
+        ("text_encoder/model.safetensors", "text_projection.weight"),
+        ("effnet_encoder.safetensors", "mapper.0.weight"),
+    ],
+)
+def test_an_encoder_that_makes_nan_is_named(place, name, key):
+    spoil(place / "release" / name, key, np.nan)
+    with pytest.raises(FloatingPointError, match=f"{place / 'release' / name}: {key} is not finite"):
+        fill(place)
 
 
 def test_cached_training_equals_training_on_images(place):

@@ -17,7 +17,7 @@ from ldm.release import Release, build_unfilled, load_network, network_config, o
 from ldm.scenes.dataset import SceneSettings, write_scenes
 from ldm.training import prior
 from ldm.training.arguments import parse_into
-from ldm.training.checkpoint import export_networks
+from ldm.training.checkpoint import export_networks, read_networks
 from ldm.training.run import build_trainer, train
 from ldm.training.task import NetworkEntry
 from ldm.weights.files import TensorFile
@@ -293,6 +293,40 @@ def test_what_finds_nothing_is_refused(rule_release, scenes, tmp_path, more, lis
     groups = parse_into(prior.GROUPS, flags(rule_release, scenes, tmp_path, more, lists))
     with pytest.raises(ValueError, match=message):
         prior.build_task(*groups)
+
+
+ENTRY = {
+    "filters": [".attn"],
+    "tokens": [],
+    "indices": [],
+    "alpha": 1.0,
+    "network": {},
+    "base": "x",
+    "base_fingerprint": "y",
+}
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        *(("filters", value) for value in (None, ".attn", [1], {})),
+        *(("tokens", value) for value in (None, "x", [None])),
+        *(("indices", value) for value in (None, [1.5], [-1], [True], [2**63], 3)),
+        *(("alpha", value) for value in (None, "1", True, 0, -1, float("nan"), float("inf"))),
+        *((name, value) for name in ("network", "base", "base_fingerprint") for value in (None, 1, [])),
+        *(("base", "a\0b"), ("base_fingerprints_rounded", 1)),
+    ],
+)
+def test_entries_that_no_adapter_is_made_of(tmp_path, name, value):
+    path = tmp_path / "networks.json"
+    entry = {"kind": "lora", "config": dict(ENTRY)}
+    path.write_text(json.dumps({"lora": entry}))
+    assert read_networks(path)["lora"].config == ENTRY
+    for entry["config"] in ({**ENTRY, name: value}, {key: ENTRY[key] for key in ENTRY if key != name}):
+        if entry["config"] != ENTRY:
+            path.write_text(json.dumps({"lora": entry}))
+            with pytest.raises(ValueError, match=rf"networks.json: the LoRA's '{name}' is .*: take another"):
+                read_networks(path)
 
 
 def test_entries_are_saved_without_their_functions(tmp_path):

@@ -158,7 +158,8 @@ def test_items_labels_and_epochs(folder, tmp_path):
         ("--preservation_path kept --preservation_share 0", "at least 0.001 and at most 0.999"),
         ("--preservation_path kept --preservation_share 1", "at least 0.001 and at most 0.999"),
         ("--preservation_share 0.3", "is for --preservation_path"),
-        ("--preservation_path nowhere", "nowhere"),
+        ("--preservation_path nowhere", "nowhere does not exist: give --preservation_path an"),
+        ("--preservation_path *.tar", r"--preservation_path \*.tar: nothing matches"),
     ],
 )
 def test_refused_flags(folder, flags, message, monkeypatch):

@@ -135,11 +135,14 @@ PROGRAMS = {  # name: (what prints its help, what runs it with flags)
 }
 
 
+TEXTS = ("--caption",)  # which may say anything
+
+
 def excuse(input, before, outcome):
     """Another value is what flags are for, but no program has a use for NaN or infinity, nor for 23 digits."""
-    for value in input.flags[1::2]:
+    for flag, value in zip(input.flags[::2], input.flags[1::2]):
         try:
-            if not math.isfinite(number := float(value)) or abs(number) > 1e20:
+            if flag not in TEXTS and (not math.isfinite(number := float(value)) or abs(number) > 1e20):
                 return None
         except ValueError:
             pass
@@ -153,7 +156,7 @@ def names(input):
     blank = ["Unknown flag", "belongs to no flag"] if not all(value.strip() for value in values) else []
     return (
         *flags,
-        *(flag.lstrip("-") for flag in flags),
+        *(flag.lstrip("-").removeprefix("no_") for flag in flags),
         *(f" {value}" for value in shown),
         *map(repr, values),
         *blank,
