@@ -43,7 +43,7 @@ LONGEST = 4000  # characters of a line
 
 def line_of(error: BaseException):
     """The line for an error that users can cause or meet, with its remedy; None for a bug of ours."""
-    if isinstance(error, MemoryError) or _is_paddles_memory(error):
+    if isinstance(error, MemoryError) or _is_paddles_memory(error) or _is_librarys_memory(error):
         return _memory(error)
     text = str(error)
     if DEAD_WORKER.search(text):
@@ -79,6 +79,11 @@ def _is_paddles_memory(error) -> bool:
     return isinstance(error, (RuntimeError, SystemError, OSError)) and bool(
         PADDLES_CODE.search(str(error)) and OUT_OF_MEMORY.search(str(error))
     )
+
+
+def _is_librarys_memory(error) -> bool:
+    """A library that finds no room for itself cannot be imported."""
+    return isinstance(error, ImportError) and "failed to map segment" in str(error)
 
 
 def _memory(error) -> str:
