@@ -68,7 +68,7 @@ class PairFolder(ImageSource):
         try:
             text = read_text(path, LONGEST_METADATA)
         except FileNotFoundError as error:
-            raise ValueError(f"{printable(path)} does not exist: a filter needs it beside the image.") from error
+            raise ValueError(f"{printable(path)} does not exist: --data_filter needs it beside the image.") from error
         return parse_json(text, printable(path), remedy="correct or remove it")
 
     def metadata_place(self, index):

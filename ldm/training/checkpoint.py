@@ -92,7 +92,7 @@ def find_state_file(checkpoint) -> Path:
     ]
     if (path / STATE_FILE).is_file():
         if problem := _problem_of_listed(path):
-            raise ValueError(f"{path} is not whole: {problem}. Take another checkpoint.")
+            raise ValueError(f"{path} is not whole: {problem.rstrip('.')}. Take another checkpoint.")
         later = bool(complete) and steps_done(complete[-1]) > steps_done(path)  # a finished run that was made longer
         return (complete[-1] if later else path) / STATE_FILE
     if not complete:

@@ -21,4 +21,4 @@ def check_sum(path):
     if not problem and path.name in sums and sha256_of(path) != sums[path.name]:
         problem = f"its {path.name} is not what was written: its checksum differs"
     if problem:
-        raise ValueError(f"{path.parent} is not complete: {problem}. Take another checkpoint.")
+        raise ValueError(f"{path.parent} is not complete: {problem.rstrip('.')}. Take another checkpoint.")

@@ -14,6 +14,7 @@ from PIL import Image
 
 from ldm.data import braces, image_sizes
 from ldm.data.braces import expanded, most_paths
+from ldm.data.kept_arrays import write_arrays
 from ldm.data.opening import open_source
 from ldm.data.tars import find_tars
 from ldm.data.transforms import open_rgb
@@ -276,8 +277,23 @@ def test_damaged_kept_files_are_named_or_change_nothing(tmp_path, name):
 
 
 def npz(path, **arrays):
-    np.savez(path, **arrays)
+    """Kept arrays with the checksum that belongs to them."""
+    write_arrays(path, {name: array for name, array in arrays.items() if name != "checksum"})
     return path
+
+
+def test_kept_arrays_that_were_changed_are_refused(tmp_path):
+    """In a file whose own checksums are right; one without ours is of an earlier version, and made again."""
+    path = write(tmp_path / "x.tar", [*sample("a"), *sample("b")])
+    names = [name for name, *_ in read_all(open_source(path))]
+    kept = tmp_path / ".x.tar.index.npz"
+    arrays = dict(np.load(kept))
+    np.savez(kept, **{**arrays, "letters": np.full_like(arrays["letters"], ord("z"))})
+    refused(path, ".x.tar.index.npz is damaged .its arrays do not have its checksum")
+    arrays.pop("checksum")
+    np.savez(kept, **{**arrays, "letters": np.full_like(arrays["letters"], ord("z"))})
+    assert [name for name, *_ in read_all(open_source(path))] == names
+    assert "checksum" in np.load(kept)
 
 
 @pytest.mark.parametrize(
@@ -315,9 +331,11 @@ def test_nothing_kept_is_unpickled_or_believed_in_size(tmp_path):
         with zipfile.ZipFile(kept, "w") as archive:
             archive.writestr("keys.npy", file.getvalue() + more)
             archive.writestr("sizes.npy", file.getvalue() + more)
+            archive.writestr("checksum.npy", file.getvalue() + more)
         with pytest.raises(ValueError, match=".image_sizes.npz is damaged"):
             image_sizes.image_sizes(open_source(path))
-    np.savez_compressed(kept, keys=np.zeros(10**6, np.uint64), sizes=np.zeros((10**6, 2), np.int32))
+    np.savez_compressed(kept, keys=np.zeros(10**6, np.uint64), sizes=np.zeros((10**6, 2), np.int32),
+                        checksum=np.zeros(1, np.uint32))  # fmt: skip
     with pytest.raises(ValueError, match=".image_sizes.npz is damaged .*compressed"):
         image_sizes.image_sizes(open_source(path))
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from ldm.data.image_hashes import KeptHashes, hash_images
+from ldm.data.kept_arrays import write_arrays
 from ldm.data.opening import open_source
 from ldm.data.stamps import stamp_of
 
@@ -97,7 +98,7 @@ def test_kept_hashes_of_several_datasets_live_together(tmp_path):
     ],
 )
 def test_kept_hashes_that_do_not_fit_are_refused(tmp_path, arrays):
-    np.savez(tmp_path / "hashes.npz", **arrays)
+    write_arrays(tmp_path / "hashes.npz", arrays)
     with pytest.raises(ValueError, match="hashes.npz is damaged .*: delete it, it is made again"):
         KeptHashes(tmp_path / "hashes.npz")
 

@@ -135,7 +135,10 @@ PROGRAMS = {  # name: (what prints its help, what runs it with flags)
 }
 
 
-TEXTS = ("--caption",)  # which may say anything
+TEXTS = (  # which may say anything
+    "--caption", "--output", "--output_dir", "--model_file", "--feature_cache", "--compile_cache", "--index_dir", "--run_name",
+    "--logging_dir",
+)  # fmt: skip
 
 
 def excuse(input, before, outcome):
@@ -157,15 +160,11 @@ def names(input):
     plain = [flag.lstrip("-").removeprefix("no_") for flag in input.flags[::2]]
     values = input.flags[1::2]
     shown = [value.encode("utf-8", "backslashreplace").decode() for value in values]  # as standard error has it
-    blank = (
-        () if all(value.strip() for value in values) else ("Unknown flag", "belongs to no flag")
-    )  # nobody can name it
     return (
         *input.flags[::2],
         *plain,
-        *(f" {value[:SHOWN]}" for value in shown if value.strip()),
+        *(f" {' '.join(value.split())[:SHOWN]}" for value in shown if value.strip()),  # a message is one line
         *(repr(value)[:SHOWN] for value in values),
-        *blank,
     )
 
 
