@@ -6,6 +6,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
 PARITY_ARGS ?= --no_full_size
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -13,7 +14,7 @@ PARITY_ARGS ?= --no_full_size
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
-	@echo 'Options: PYTHON=python3.11  PYTEST_ARGS=--run-slow  GENERATE_ARGS="--seed 1"'
+	@echo 'Options: PYTHON=python3.11  PYTEST_ARGS=--run-slow TEST_PROCESSES=0  GENERATE_ARGS="--seed 1"'
 
 venv: $(VENV)/.installed ## set up .venv/ for inference and training
 
@@ -22,7 +23,7 @@ generate: $(VENV)/.installed ## four pictures and a contact sheet in results/, w
 		$(GENERATE_ARGS)
 
 test: $(VENV)/.installed-test ## run the tests
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
 fuzz: $(VENV)/.installed-test ## 5,000 damaged files and flags through the programs (FUZZ_ARGS="--minutes 60 --seed 1", --help)
 	$(PY) tests/fuzz $(FUZZ_ARGS)

@@ -1,5 +1,6 @@
 """What every test shares: the project importable without installation, the `slow` marker, a rule-filled release."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -13,6 +14,9 @@ for folder in (
 ):  # the root first: `import ldm`, `import config`, `import inference`
     if str(folder) not in sys.path:
         sys.path.insert(0, str(folder))
+
+if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))
 
 from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
 
