@@ -10,6 +10,7 @@ PADDLES_CODE = re.compile(r"\(at [^()\s]+\.(?:cc|cu|h|hpp|kps):\d+\)")
 OUT_OF_MEMORY = re.compile(
     r"ResourceExhausted|Fail to alloc memory|[Cc]annot allocate|[Oo]ut of memory|bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
 )
+NO_ROOM_FOR_CODE = ("failed to map segment", "can't start new thread")
 DEAD_WORKER = re.compile(
     r"DataLoader process \(pid|DataLoader \d+ workers? exit|Blocking queue is killed because the data reader"
 )
@@ -82,8 +83,9 @@ def _is_paddles_memory(error) -> bool:
 
 
 def _is_librarys_memory(error) -> bool:
-    """A library that finds no room for itself cannot be imported."""
-    return isinstance(error, ImportError) and "failed to map segment" in str(error)
+    """A library finds no room for itself, or for the stack of a thread."""
+    text = str(error)
+    return isinstance(error, (ImportError, OSError, RuntimeError)) and any(sign in text for sign in NO_ROOM_FOR_CODE)
 
 
 def _memory(error) -> str:

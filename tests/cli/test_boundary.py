@@ -55,6 +55,11 @@ def caught(work) -> Exception:
         ),
         (OSError(errno.ENOSPC, "No space", "d/.b.png.12.abcd_123.part"), "d/b.png: No space"),
         (MemoryError(), "Not enough memory: ask for less at once"),
+        (RuntimeError("can't start new thread"), "Not enough memory: ask for less at once"),
+        (
+            RuntimeError("(PreconditionNotMet) libmklml_intel.so: failed to map segment"),
+            "Not enough memory: ask for less",
+        ),
         (ImportError("libtorch_cpu.so: failed to map segment from shared object"), "Not enough memory: ask for less"),
         (OverflowError("int too large to convert to float"), "A number is too large (int too large"),
         (RecursionError("maximum recursion depth exceeded"), "nested too deeply"),
