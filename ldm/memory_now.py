@@ -50,8 +50,17 @@ def available() -> int:
 
 
 def host_available() -> int:
-    """Bytes of the machine's memory, and of its container's, that this process could still take."""
-    return min([psutil.virtual_memory().available, *_container()])
+    """Bytes of the machine's memory, of its container's and below the process's own limit that it could still take."""
+    return max(0, min([psutil.virtual_memory().available, *_container(), *_own_limit()]))
+
+
+def _own_limit() -> list[int]:
+    """What the process's limit of addresses leaves (ulimit -v), if there is one."""
+    process = psutil.Process()
+    if not hasattr(process, "rlimit"):  # systems other than Linux
+        return []
+    limit = process.rlimit(psutil.RLIMIT_AS)[0]
+    return [] if limit == psutil.RLIM_INFINITY else [limit - process.memory_info().vms]
 
 
 def _container() -> list[int]:

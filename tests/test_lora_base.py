@@ -230,9 +230,9 @@ def test_a_merge_beyond_what_a_dtype_holds(network, prior, tmp_path, capsys):
     lora, path = random_lora(network, (".attn",)), tmp_path / "lora.safetensors"
     with pytest.raises(ValueError, match="attn.* larger than float32 can hold: use a smaller scale than 3e"):
         merge_into(load_network(prior, "stage_c"), lora.updates, 3e38)
-    write_lora(path, lora, network, filters=(".attn",))
+    write_lora(path, random_lora(network, (".attn",), alpha=1000.0), network, filters=(".attn",))
     flags = ["--lora", str(path), "--merge_into", str(prior), "--output", str(tmp_path / "merged.safetensors")]
-    assert convert_lora.main([*flags, "--scale", "1e6", "--dtype", "float16"]) == 2
+    assert convert_lora.main([*flags, "--scale", "1000", "--dtype", "float16"]) == 2
     err = capsys.readouterr().err
     assert "weight reaches" in err and "float16 ends at 65504" in err and len(err.splitlines()) == 1
 

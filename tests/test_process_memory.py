@@ -21,3 +21,18 @@ def test_the_peak_is_the_processes_own():
     assert peak_memory() > large.nbytes <= resident_memory()
     assert before <= begin < 2**29
     assert 0.9 * 2**28 < peak - begin < 1.2 * 2**28 and now < peak
+
+
+def test_a_process_may_have_a_limit_of_its_own(monkeypatch):
+    """ulimit -v: what the machine has beyond it is not to be had."""
+    import psutil
+
+    from ldm.memory_now import host_available
+
+    now = psutil.Process().memory_info().vms
+    monkeypatch.setattr(psutil.Process, "rlimit", lambda *_: (now + (1 << 28), psutil.RLIM_INFINITY))
+    assert 0 <= host_available() <= 1 << 28
+    monkeypatch.setattr(psutil.Process, "rlimit", lambda *_: (now - 1, psutil.RLIM_INFINITY))
+    assert host_available() == 0
+    monkeypatch.setattr(psutil.Process, "rlimit", lambda *_: (psutil.RLIM_INFINITY,) * 2)
+    assert host_available() > 1 << 28

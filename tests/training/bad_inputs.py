@@ -494,7 +494,7 @@ def bad_batch_cut_off(inputs):
     return ["--replay_bad_batch", str(inputs.folder / "bad.json")]
 
 
-@case("checkpoints", "takes no colour", "Use the trainer that saved it")
+@case("checkpoints", "has colour, what is trained here takes", "Use the trainer that saved it")
 def bad_batch_of_another_trainer(inputs):
     """The batch of --replay_bad_batch is of another trainer"""
     (inputs.folder / "bad.json").write_text('{"dropout_seed": 1}')
