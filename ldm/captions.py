@@ -8,14 +8,18 @@ LONGEST = 10_000  # characters; the text tower reads 77 tokens
 REMEDY = "write one caption a line, as UTF-8 text"
 
 
-def read_captions(values) -> list[str]:
+def read_captions(values, flag: str = "--caption", may_be_empty: bool = False) -> list[str]:
     """Texts as they are; the lines of every .txt file that is named.
 
-    FileNotFoundError, ValueError for what is no caption, naming the file and the line.
+    FileNotFoundError, ValueError for what is no caption, naming the file and the line, or the flag. may_be_empty: a text,
+    not a line, may be the empty caption.
     """
     captions = []
     for value in values:
-        captions += _lines(Path(value)) if value.endswith(".txt") else [checked(value, "--caption")]
+        if value.endswith(".txt"):
+            captions += _lines(Path(value))
+        else:
+            captions.append(value if may_be_empty and not value else checked(value, flag))
     return captions
 
 

@@ -70,7 +70,8 @@ class PriorArguments(MethodArguments):
             )
         if self.image_logging_caption and self.image_logging_captions:
             raise ValueError("--image_logging_caption and --image_logging_captions: leave one of them out.")
-        self.image_logging_captions = read_captions(self.image_logging_captions or [])
+        given = self.image_logging_captions or []
+        self.image_logging_captions = read_captions(given, "--image_logging_captions", may_be_empty=True)
 
     def check_pictures(self, image_logging_steps: int):
         """ValueError for flags of the logged pictures where none are logged."""

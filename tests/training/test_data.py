@@ -70,7 +70,7 @@ def test_without_the_check_a_damaged_file_names_itself_later(tmp_path):
     [
         (prior, "--skip_corrupt True --check_images False", "do not switch that off"),
         (prior, "--crop left", "--crop must be"),
-        (prior, "--random_bucket 2", "random_bucket must be between 0 and 1"),
+        (prior, "--random_bucket 2", "random_bucket must be at least 0 and at most 1"),
         (prior, "--caption_key text", "captions of .* are the .txt files"),
         (prior, "--data_filter import", "--data_filter 'import'"),
         (decoder, "--random_crop 64 --resolution 256 --aspect_buckets True", "--random_crop cuts squares"),

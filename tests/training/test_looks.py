@@ -292,9 +292,9 @@ def test_random_generators_are_put_back():
 
 def test_captions_from_files_and_a_single_one_twice(folder, tmp_path):
     (tmp_path / "captions.txt").write_text("one\n\ntwo\n")
-    group = groups(folder, tmp_path, captions=[str(tmp_path / "captions.txt"), "three"])
+    group = groups(folder, tmp_path, "--image_logging_steps 1", captions=[str(tmp_path / "captions.txt"), "three"])
     assert group[1].image_logging_captions == ["one", "two", "three"]
-    single = groups(folder, tmp_path, "--image_logging_caption x", captions=())
+    single = groups(folder, tmp_path, "--image_logging_steps 1 --image_logging_caption x", captions=())
     assert prior.shown_captions(single[1], None) == ["x", "x"]
 
 
@@ -303,7 +303,7 @@ def test_captions_from_files_and_a_single_one_twice(folder, tmp_path):
     [
         ("--image_logging_caption x", CAPTIONS, "leave one of them out"),
         ("", ["nowhere.txt"], "nowhere.txt does not exist"),
-        ("--full_image_logging_steps -1", (), "must not be negative"),
+        ("--full_image_logging_steps -1", (), "must be at least 0"),
     ],
 )
 def test_refused_flags(folder, tmp_path, flags, captions, message):
