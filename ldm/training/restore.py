@@ -190,12 +190,19 @@ def check_progress(folder) -> Optional[int]:
         if type(state.get(name, 0)) is not int or not 0 <= state.get(name, 0) <= MOST_STEPS:
             raise damaged(path, f"has {name} {str(state[name])[:40]}, which is no number of steps")
     history = state.get("log_history", [])
-    if not (isinstance(history, list) and all(isinstance(entry, dict) for entry in history)):
+    if not (isinstance(history, list) and all(isinstance(entry, dict) and _plain(entry) for entry in history)):
         raise damaged(path, "has a log_history that is no list of entries")
+    if strange := [name for name, value in state.items() if name != "log_history" and not _plain({name: value})]:
+        raise damaged(path, f"has {strange[0]} that is neither number nor text")
     step, name = state.get("global_step", 0), re.fullmatch(r"checkpoint-(\d+)", Path(folder).resolve().name)
     if name and int(name[1]) != step:
         raise damaged(path, f"says step {step}, but its folder is {name[0]}")
     return step
+
+
+def _plain(entry: dict) -> bool:
+    """Whether all values are numbers, texts or nothing: PaddleNLP goes into whatever it finds."""
+    return all(value is None or isinstance(value, (bool, int, float, str)) for value in entry.values())
 
 
 # Random numbers -----------------------------------------------------------------------------------------------------

@@ -56,7 +56,12 @@ def read_pdparams(path) -> dict:
         raise ValueError(f"{path}: {str(strange[0])[:80]!r} is no array: this is not a dictionary of weights.")
     if not state:
         raise ValueError(f"{path} holds no weights.")
-    return {key: widened(array) for key, array in state.items()}
+    state = {key: widened(array) for key, array in state.items()}
+    if whole := [key for key, array in state.items() if array.dtype.kind != "f"]:
+        raise ValueError(
+            f"{path}: {whole[0][:80]!r} is {state[whole[0]].dtype}, and weights are no integers: {REMEDY}."
+        )
+    return state
 
 
 def widened(array: np.ndarray) -> np.ndarray:

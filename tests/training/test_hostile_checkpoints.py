@@ -181,6 +181,8 @@ CASES = {
     "progress of another step": jsoned("trainer_state.json", global_step=3),
     "progress with an unknown entry": jsoned("trainer_state.json", unknown=1),
     "history that is a number": jsoned("trainer_state.json", log_history=3),
+    "history that is nested": jsoned("trainer_state.json", log_history=[{"loss": json.loads("[" * 900 + "]" * 900)}]),
+    "an entry that is nested": jsoned("trainer_state.json", best_metric=json.loads("[" * 900 + "]" * 900)),
     "nested progress": written("trainer_state.json", "[" * 100_000),
     "networks that are a list": written("networks.json", "[1]"),
     "networks that are numbers": written("networks.json", '{"unet": 1}'),

@@ -207,7 +207,13 @@ def test_an_array_written_so_is_read(tmp_path):
 
 
 def test_only_arrays_are_weights(tmp_path):
-    for state, message in (({"a": 1}, "'a' is no array"), ([1], "holds a list"), ({}, "holds no weights")):
+    integers = {"a": np.arange(3)}
+    for state, message in (
+        (integers, "'a' is int64, and weights are no integers"),
+        ({"a": 1}, "'a' is no array"),
+        ([1], "holds a list"),
+        ({}, "holds no weights"),
+    ):
         (tmp_path / "x").write_bytes(pickle.dumps(state, protocol=4))
         with pytest.raises(ValueError, match=message):
             read_pdparams(tmp_path / "x")
