@@ -197,6 +197,10 @@ def read_state(checkpoint, ema: bool = False) -> tuple[Path, dict]:
     if not ema:
         return state_file, read_pdparams(state_file)
     with TensorFile(state_file) as file:
+        if odd := [key for key in file.keys() if file.dtypes[key] != "F32"]:
+            raise ValueError(
+                f"{state_file}: {odd[0][:80]!r} is {file.dtypes[odd[0]]}, an average is F32: take another checkpoint."
+            )
         return state_file, {key: file.read(key) for key in file.keys()}
 
 

@@ -15,6 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_release import write_scenes_and_release
 
+from ldm.training.checkpoint import extract_unet
 from ldm.training.program import training_program
 from ldm.training.whole import MANIFEST, problem_of
 from ldm.weights.pickles import read_pickle
@@ -251,3 +252,14 @@ def test_a_list_of_an_earlier_version_has_no_checksums(good, spoilt):
     (spoilt / MANIFEST).write_text(json.dumps({"bytes": listed["bytes"]}))
     assert problem_of(spoilt, contents=True) is None
     assert start(good, spoilt.parent, 6) == 0
+
+
+def test_an_average_of_integers_is_not_extracted(good, spoilt, tmp_path):
+    path = spoilt / "ema.safetensors"
+    tensors = load_file(path)
+    tensors[first(tensors, "clf")] = tensors[first(tensors, "clf")].astype(np.int32)
+    save_file(tensors, path, {"optimization_step": "4"})
+    list_anew(spoilt)
+    with pytest.raises(ValueError, match="ema.safetensors: 'unet.clf.* is I32, an average is F32"):
+        extract_unet(spoilt, tmp_path / "prior.safetensors", ema=True)
+    assert not (tmp_path / "prior.safetensors").exists()
