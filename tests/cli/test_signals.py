@@ -34,6 +34,12 @@ def work():
 STOPPED = "program.py: stopped by {}; files that were complete are kept, no half-written ones.\n"
 
 
+def heed_all_signals():
+    """In a child: a shell's background jobs are born without Ctrl-C, and those of nohup without the end of a terminal."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path):
     """start(body of a program): a process of its own session that has said that it is ready."""
@@ -43,7 +49,7 @@ def start(tmp_path):
         process = subprocess.Popen(
             [sys.executable, "-c", START + body + END, str(tmp_path)],
             cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+            preexec_fn=heed_all_signals,
         )  # fmt: skip
         begun.append(process)
         assert process.stdout.readline() == "ready\n", process.communicate()[1]
