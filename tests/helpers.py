@@ -1,5 +1,7 @@
 """Small things several tests need."""
 
+import os
+import re
 import socket
 import subprocess
 import sys
@@ -39,3 +41,17 @@ def free_addresses(number: int) -> list:
     for each in sockets:
         each.close()
     return addresses
+
+
+def in_session(leader: int) -> list:
+    """The living processes of a session."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as file:
+                state, _, _, session = re.sub(r".*\) ", "", file.read(), flags=re.DOTALL).split()[:4]
+        except OSError:  # it has ended meanwhile
+            continue
+        if int(session) == leader and state != "Z":
+            found.append(int(name))
+    return found

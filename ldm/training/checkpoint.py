@@ -10,9 +10,8 @@ from ldm.lora_layouts import POSITIONAL
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.release import SINGLE_SIZE, build_unfilled, file_name
 from ldm.training.lora import KIND, check_config, merged_prior, write_adapter
-from ldm.training.sums import check_sum
 from ldm.training.task import NetworkEntry
-from ldm.training.whole import MANIFEST, numbered, problem_of
+from ldm.training.whole import MANIFEST, check_listed, numbered, problem_of
 from ldm.weights.convert import network_shapes, write_state
 from ldm.weights.detect import version_of_shapes
 from ldm.weights.files import TensorFile
@@ -92,7 +91,7 @@ def find_state_file(checkpoint) -> Path:
     ]
     if (path / STATE_FILE).is_file():
         if problem := _problem_of_listed(path):
-            raise ValueError(f"{path} is not whole: {problem.rstrip('.')}. Take another checkpoint.")
+            raise ValueError(f"{path} is not whole: {problem}. Take another checkpoint.")
         later = bool(complete) and steps_done(complete[-1]) > steps_done(path)  # a finished run that was made longer
         return (complete[-1] if later else path) / STATE_FILE
     if not complete:
@@ -193,7 +192,7 @@ def read_state(checkpoint, ema: bool = False) -> tuple[Path, dict]:
         if not state_file.is_file():
             raise FileNotFoundError(f"{state_file} does not exist: this run kept no average, train with --ema_decay.")
     for path in (state_file.with_name(NETWORKS_FILE), state_file):
-        check_sum(path)
+        check_listed(path)
     if not ema:
         return state_file, read_pdparams(state_file)
     with TensorFile(state_file) as file:

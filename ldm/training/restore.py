@@ -15,7 +15,8 @@ from paddle.base import core
 from paddlenlp.trainer.trainer_callback import TrainerState
 
 from ldm.json_files import read_json
-from ldm.weights.pickles import NAME_TABLE, GeneratorState, read_pickle, widened
+from ldm.weights.finite import all_finite
+from ldm.weights.pickles import NAME_TABLE, GeneratorState, read_pickle
 from ldm.weights.plan import check_same_shapes
 
 MOMENTS = re.compile(r"(?P<parameter>.+?)(_fp32_master_\d+)?_(?P<kind>moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+")
@@ -57,22 +58,13 @@ def read_weights(path, model) -> dict:
                 f"{path}: {key} is {stored}, the run's {wanted}: continue with the precision it was begun with "
                 "(--fp16_opt_level in options.json), or choose another --output_dir."
             )
-        if not _finite(array):
+        if not all_finite(array):
             raise damaged(path, f"has NaN or infinity in {key}")
     return arrays
 
 
 def _dtype_of(array) -> str:
     return "bfloat16" if array.dtype == np.uint16 else str(array.dtype)
-
-
-def _finite(array) -> bool:
-    """Whether all numbers are finite; a sum is only if its terms are."""
-    array = widened(array)
-    if array.dtype.kind != "f":
-        return True
-    with np.errstate(over="ignore", invalid="ignore"):
-        return bool(np.isfinite(array.sum(dtype=np.float32))) or bool(np.isfinite(array).all())
 
 
 # Optimiser ----------------------------------------------------------------------------------------------------------
@@ -113,7 +105,7 @@ def _named_array(path, key, value, names: dict):
         name, value = value
     if not (isinstance(name, str) and isinstance(value, np.ndarray)):
         raise damaged(path, f"has an entry {str(key)[:80]!r} that is no array")
-    if not _finite(value):
+    if not all_finite(value):
         raise damaged(path, f"has NaN or infinity in {key}")
     return name, value
 

@@ -36,7 +36,7 @@ def find_checkpoint(args):
             )
         if (problem := problem_of(named, contents=True)) is not None:
             raise ValueError(
-                f"--resume_from_checkpoint {named}: {problem.rstrip('.')}. Leave the flag out to use the last complete one."
+                f"--resume_from_checkpoint {named}: {problem}. Leave the flag out to use the last complete one."
             )
         return str(named)
     if args.overwrite_output_dir:

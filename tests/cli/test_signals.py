@@ -1,14 +1,13 @@
 """ldm.cli.signals in real processes: one line and the exit status, wherever the signal comes, and nothing left behind."""
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, in_session
 
 from ldm.cli import run
 
@@ -220,20 +219,6 @@ def test_forked_children_end_with_it_and_say_nothing(start, number, status):
     # As long as a child lives it holds the pipe
     assert process.communicate(timeout=60)[1] == ("" if status == -9 else STOPPED.format(signal_name(number)))
     assert process.returncode == status and not in_session(process.pid)
-
-
-def in_session(leader: int) -> list:
-    """The processes of a session."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as file:
-                state, _, _, session = re.sub(r".*\) ", "", file.read(), flags=re.DOTALL).split()[:4]
-        except OSError:
-            continue
-        if int(session) == leader and state != "Z":
-            found.append(int(name))
-    return found
 
 
 def signal_name(number) -> str:

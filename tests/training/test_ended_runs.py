@@ -4,14 +4,13 @@ Each is a process that imports Paddle for seconds, so they are started together.
 """
 
 import os
-import re
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from helpers import ROOT
+from helpers import ROOT, in_session
 from small_release import write_scenes_and_release
 
 FLAGS = (
@@ -74,20 +73,6 @@ class Run:
                 return True
             time.sleep(0.1)
         return False
-
-
-def in_session(leader: int) -> list:
-    """The living processes of a session."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as file:
-                state, _, _, session = re.sub(r".*\) ", "", file.read(), flags=re.DOTALL).split()[:4]
-        except OSError:  # it has ended meanwhile
-            continue
-        if int(session) == leader and state != "Z":
-            found.append(int(name))
-    return found
 
 
 @pytest.fixture(scope="module")
