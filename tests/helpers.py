@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,13 @@ def in_session(leader: int) -> list:
         if int(session) == leader and state != "Z":
             found.append(int(name))
     return found
+
+
+def session_ends(leader: int, seconds: float = 30) -> bool:
+    """Whether a session's last process has ended within some seconds: one that is killed closes its pipes before it has."""
+    end = time.monotonic() + seconds
+    while in_session(leader):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.05)
+    return True

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from helpers import ROOT, in_session
+from helpers import ROOT, in_session, session_ends
 
 from ldm.cli import run
 
@@ -218,7 +218,7 @@ def test_forked_children_end_with_it_and_say_nothing(start, number, status):
     os.kill(process.pid, number) if number == signal.SIGKILL else os.killpg(process.pid, number)
     # As long as a child lives it holds the pipe
     assert process.communicate(timeout=60)[1] == ("" if status == -9 else STOPPED.format(signal_name(number)))
-    assert process.returncode == status and not in_session(process.pid)
+    assert process.returncode == status and session_ends(process.pid)
 
 
 def signal_name(number) -> str:
