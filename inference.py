@@ -6,9 +6,9 @@ import sys
 from dataclasses import replace
 
 import config
-from ldm.cli import numbers, run_command
-from ldm.cli.flags import Parser
-from ldm.runtime import prepare
+from ldm.common.cli import numbers, run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare
 
 SHEET_COLUMNS = 4
 
@@ -83,15 +83,15 @@ def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
     import numpy as np
 
-    from ldm.atomic import atomic_path
     from ldm.captions import read_captions
+    from ldm.common.atomic import atomic_path
+    from ldm.common.images import check_writable, contact_sheet, save_png
+    from ldm.common.memory_now import on_cpu
     from ldm.compiled import check_compilable
     from ldm.demo import weights_folder
     from ldm.generation_preflight import preflight
     from ldm.generation_work import Sizes
-    from ldm.images import check_writable, contact_sheet, save_png
     from ldm.limits import MOST_FILES, check_count
-    from ldm.memory_now import on_cpu
     from ldm.pipeline import GenerationSettings, StableCascade, native_size, networks_of
 
     if args.write_captions and args.contact_sheet:

@@ -16,7 +16,7 @@ from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare  # noqa: E402
 
 
 def make_pictures(folder, count: int = 200, side: int = 1280):

@@ -14,7 +14,7 @@ OTHER_SIZES = {
 
 def start_paddle():
     """Prepare the process, import Paddle and choose the device; who this is, a Side."""
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     import paddle

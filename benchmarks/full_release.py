@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare  # noqa: E402
 
 BIG_G = dict(width=1280, projection_dim=1280, layers=32, heads=20)
 

@@ -48,7 +48,7 @@ def projected(args) -> dict:
 
 def measured(args) -> float:
     """One image by the pipeline itself; compiled programs exist before."""
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     from ldm.pipeline import GenerationSettings, StableCascade

@@ -25,14 +25,14 @@ MIB = 2**20
 
 def measure(weights: str, size: str) -> dict:
     """Bytes that this process takes for a generation from the moment inference.py makes its forecast; and the forecast."""
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
+    from ldm.common.memory_now import on_cpu
+    from ldm.common.process_memory import peak_memory, resident_memory
     from ldm.generation_settings import GenerationSettings
     from ldm.generation_work import Sizes
-    from ldm.memory_now import on_cpu
     from ldm.pipeline import StableCascade, networks_of
-    from ldm.process_memory import peak_memory, resident_memory
 
     sides, _, way = size.partition(":")
     height, width, batch = map(int, sides.split("x"))

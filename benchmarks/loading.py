@@ -34,13 +34,13 @@ def read(path) -> dict:
 
 
 def load(path, kind: str, with_step: bool) -> dict:
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     import paddle
     from cases import CASES, read_inputs, write_inputs
 
-    from ldm.process_memory import peak_memory, resident_memory
+    from ldm.common.process_memory import peak_memory, resident_memory
     from ldm.release import load_network
 
     paddle.set_device("cpu")

@@ -4,7 +4,7 @@
 python benchmarks/matrix_product.py [--threads 2] [--peer_python .venv-peer/bin/python]
 
 Each way runs in a process of its own, all of them in turn: what else the machine does falls on all. "MKL" is Paddle's
-eager product as `ldm.runtime` sets it up, beside it the AVX2 and AVX-512 code of the MKL inside Paddle's wheel
+eager product as `ldm.common.runtime` sets it up, beside it the AVX2 and AVX-512 code of the MKL inside Paddle's wheel
 (MKL_DEBUG_CPU_TYPE 5 and 7); "oneDNN" is Paddle's inference program, the weights packed once.
 """
 
@@ -84,7 +84,7 @@ def measure(way: str, seconds: float):
         make = torch_eager
     else:
         sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-        from ldm.runtime import prepare
+        from ldm.common.runtime import prepare
 
         prepare()
         make = paddle_program if way == "oneDNN" else paddle_eager

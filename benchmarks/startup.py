@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 
 def ours(version: str, folder: Path, inputs: str) -> list[float]:
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     import paddle

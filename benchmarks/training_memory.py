@@ -22,7 +22,7 @@ from time import perf_counter
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare  # noqa: E402
 
 TEXT, POOLED, IMAGE, TOKENS = 1280, 1280, 768, 77
 SWEEP = [
@@ -103,8 +103,8 @@ def measure(args) -> dict:
     libraries take, whatever the size, is then taken, and not counted."""
     prepare()
 
-    from ldm.memory_now import on_cpu
-    from ldm.process_memory import peak_memory, resident_memory
+    from ldm.common.memory_now import on_cpu
+    from ldm.common.process_memory import peak_memory, resident_memory
 
     train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
     gc.collect()
@@ -115,7 +115,7 @@ def measure(args) -> dict:
 
 def train(args) -> dict:
     """What `measure` tells of one training, but for the process."""
-    from ldm.memory_now import forget_peak, peak_allocated
+    from ldm.common.memory_now import forget_peak, peak_allocated
     from ldm.networks.lora import DEFAULT_FILTERS
     from ldm.training.arguments import parse_into
     from ldm.training.cached import stack

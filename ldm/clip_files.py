@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ldm.json_files import read_json
+from ldm.common.json_files import read_json
 
 WEIGHT_FILES = (  # the first that exists is read
     "model.safetensors",

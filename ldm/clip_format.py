@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 
 START, END = "<|startoftext|>", "<|endoftext|>"
 WORD_END = "</w>"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ldm.clip_format import END, START, WORD_END, byte_letters
-from ldm.json_files import read_json
+from ldm.common.json_files import read_json
 
 LARGEST_MERGES = 16 << 20  # bytes; CLIP's have half a megabyte
 MOST_TOKENS = 1 << 20

@@ -10,13 +10,13 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
+from ldm.common.runtime import has_avx512
 from ldm.compiled_cache import ProgramCache, content_hash, source_hash
 from ldm.networks.attention import MultiHeadAttention
 from ldm.networks.blocks import FeedForwardBlock, ResBlock, TimestepBlock
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.unet import CascadeUNet, Prepared
-from ldm.runtime import has_avx512
 
 PROGRAM, WEIGHTS = "step.json", "step.pdiparams"
 LEFT_OUT = (  # of what Paddle does to a program

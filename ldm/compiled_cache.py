@@ -18,8 +18,8 @@ from pathlib import Path
 
 import paddle
 
-from ldm.hashing import files_of, sha256_of, sha256_together
-from ldm.json_files import read_json
+from ldm.common.hashing import files_of, sha256_of, sha256_together
+from ldm.common.json_files import read_json
 
 RECORD = "made_of.json"
 SPARE = 1.1  # disk space asked for, relative to what is written

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import paddle
 
+from ldm.common.precision import float32_region
 from ldm.frozen import Frozen
-from ldm.precision import float32_region
 from ldm.sizes import TRAINING_FACTOR
 
 

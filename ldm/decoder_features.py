@@ -3,10 +3,10 @@
 import numpy as np
 import paddle
 
+from ldm.common.precision import float32_region
 from ldm.conditions import small_latents
 from ldm.data.dataset import ImageTextDataset
 from ldm.frozen import Frozen
-from ldm.precision import float32_region
 from ldm.sizes import TRAINING_FACTOR
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import paddle
 from tqdm.auto import tqdm
 
+from ldm.common.hashing import files_of, sha256_of
 from ldm.conditions import encode_images
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache, Source
@@ -17,7 +18,6 @@ from ldm.data.image_hashes import FILE, KeptHashes, hash_images
 from ldm.data.source import listed
 from ldm.data.visit import Visit
 from ldm.frozen import Frozen
-from ldm.hashing import files_of, sha256_of
 
 FORMAT = 1  # raise it when features would come out differently for the same recipe
 ROWS = 512  # per file

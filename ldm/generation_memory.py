@@ -11,8 +11,8 @@ import inspect
 import math
 from dataclasses import dataclass, replace
 
+from ldm.common.memory_now import gib
 from ldm.generation_work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
-from ldm.memory_now import gib
 from ldm.release import Release, network_class, network_config
 from ldm.sizes import prior_grid
 from ldm.weights.files import TensorFile

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
+from ldm.common.memory_now import available, gib
+from ldm.common.preflight_report import Report
 from ldm.generation_memory import NAMES, NotEnoughMemory, check_room
 from ldm.generation_work import Sizes
-from ldm.memory_now import available, gib
-from ldm.training.preflight_report import Report
 
 PNG_BYTES = 3.01  # per pixel, at most: what does not compress
 PER_FILE = 4096  # settings and the file system's own

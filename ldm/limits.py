@@ -3,7 +3,7 @@
 import math
 from numbers import Integral, Real
 
-from ldm.cli import numbers
+from ldm.common.cli import numbers
 
 MOST_STEPS, MOST_IMAGES = numbers.steps.maximum, numbers.batch.maximum  # the flags' own; memory is forecast besides
 MOST_PROMPTS = numbers.count.maximum  # of an evaluation

@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 import paddle
 
-from ldm.json_files import parse_json
+from ldm.common.json_files import parse_json
 from ldm.learned_tokens import parse_spec
 from ldm.lora_layouts import (
     NAMED,

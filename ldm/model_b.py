@@ -5,6 +5,7 @@ from typing import Optional
 import paddle
 
 from ldm.blame import check_finite
+from ldm.common.precision import float32_region
 from ldm.compiled import CompiledSampling
 from ldm.conditions import (
     EncodedCaptions,
@@ -23,7 +24,6 @@ from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.networks.resample import resize
-from ldm.precision import float32_region
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.squares import cut_squares
 from ldm.stage import CascadeStage, EncoderOwner

@@ -6,6 +6,7 @@ import paddle
 
 from ldm.adapter import AdapterOwner
 from ldm.blame import check_finite
+from ldm.common.precision import float32_region
 from ldm.compiled import CompiledSampling
 from ldm.conditions import (
     EncodedCaptions,
@@ -23,7 +24,6 @@ from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
-from ldm.precision import float32_region
 from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
 

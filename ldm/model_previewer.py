@@ -4,8 +4,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.common.precision import float32_region
 from ldm.frozen import Frozen
-from ldm.precision import float32_region
 from ldm.release import Release, network_config
 from ldm.sizes import TRAINING_FACTOR
 from ldm.squares import cut_squares

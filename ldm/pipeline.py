@@ -6,6 +6,8 @@ from functools import cached_property, partial
 import paddle
 
 import config
+from ldm.common.given_paths import check_file
+from ldm.common.memory_now import available, on_cpu
 from ldm.compiled_cache import default_folder
 from ldm.conditions import EncodedCaptions
 from ldm.diffusion.noise import image_seeds
@@ -14,8 +16,6 @@ from ldm.generation import caption_batch
 from ldm.generation_memory import Networks, check_loading, check_room, numbers_in
 from ldm.generation_settings import GenerationSettings
 from ldm.generation_work import Sizes
-from ldm.given_paths import check_file
-from ldm.memory_now import available, on_cpu
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.release import Release, output_size

@@ -10,7 +10,7 @@ from paddle import nn
 
 from ldm.batch_norms import settle_batch_norms
 from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
-from ldm.json_files import read_json
+from ldm.common.json_files import read_json
 from ldm.networks.unet import CascadeUNet
 from ldm.release import file_name, network_class
 from ldm.tokenizer_building import write_tokenizer

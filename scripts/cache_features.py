@@ -11,10 +11,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config  # noqa: E402
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.cli.numbers import pixels, share, tokens  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command  # noqa: E402
+from ldm.common.cli.flags import Parser  # noqa: E402
+from ldm.common.cli.numbers import pixels, share, tokens  # noqa: E402
+from ldm.common.runtime import prepare  # noqa: E402
 
 # As the trainer's
 DATA_FLAGS = (

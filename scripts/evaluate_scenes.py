@@ -9,11 +9,14 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import config  # noqa: E402
-from ldm.cli import numbers, run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
+from ldm.common.cli import (
+    numbers,  # noqa: E402
+    run_command,  # noqa: E402
+)
+from ldm.common.cli.flags import Parser  # noqa: E402
+from ldm.common.runtime import prepare  # noqa: E402
 from ldm.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
 from ldm.evaluation.untrustworthy import Untrustworthy  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
 
 HELP = {
     "count": "held-out prompts",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command  # noqa: E402
+from ldm.common.cli.flags import Parser  # noqa: E402
+from ldm.common.runtime import prepare  # noqa: E402
 
 
 def export(args):

@@ -6,9 +6,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.cli.numbers import count, pixels, seed, share, workers  # noqa: E402
+from ldm.common.cli import run_command  # noqa: E402
+from ldm.common.cli.flags import Parser  # noqa: E402
+from ldm.common.cli.numbers import count, pixels, seed, share, workers  # noqa: E402
 
 
 def write(args):

@@ -7,9 +7,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
+from ldm.common.cli import run_command  # noqa: E402
+from ldm.common.cli.flags import Parser  # noqa: E402
+from ldm.common.runtime import prepare, use_exact_matrix_products  # noqa: E402
 
 
 def make_parser() -> Parser:

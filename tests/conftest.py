@@ -18,7 +18,7 @@ for folder in (
 if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))
 
-from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
+from ldm.common.runtime import prepare, use_exact_matrix_products  # noqa: E402
 
 use_exact_matrix_products()
 prepare()

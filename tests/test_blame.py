@@ -6,10 +6,10 @@ import pytest
 from spoiled import spoil, spoiled_release
 
 from ldm.blame import blame_network, check_finite
+from ldm.common.images import save_png
 from ldm.conditions import encode_captions
 from ldm.generation import to_uint8
 from ldm.generation_settings import GenerationSettings
-from ldm.images import save_png
 from ldm.networks.linear import linear
 from ldm.pipeline import StableCascade
 from ldm.weights.files import TensorFile, state_entries, write_tensors

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Optional
 
+from ldm.common.json_files import parse_json
 from ldm.data.names import Names
 from ldm.data.source import ImageSource, listed
 from ldm.data.stamps import stamp_of
 from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, one_line, open_regular, printable, read_text
-from ldm.json_files import parse_json
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 CAPTION_SUFFIX = ".txt"

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 
 CAPTIONS = {
     "astronaut": "a portrait of a smiling astronaut in an orange space suit in front of a flag",

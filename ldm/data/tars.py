@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 
+from ldm.common.json_files import parse_json
 from ldm.data.braces import expanded
 from ldm.data.file_slices import FileSlices
 from ldm.data.names import Names
@@ -12,7 +13,6 @@ from ldm.data.source import ImageSource, listed
 from ldm.data.stamps import stamp_of
 from ldm.data.tar_index import PARTS, indices_of_tars
 from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, decoded, one_line, printable
-from ldm.json_files import parse_json
 
 IMAGE, TEXT, JSON = range(len(PARTS))
 

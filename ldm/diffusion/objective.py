@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import paddle
 
+from ldm.common.precision import float32_region
 from ldm.diffusion.loss import squared_error
 from ldm.diffusion.prediction import prediction_of
 from ldm.diffusion.schedule import CosineSchedule, diffuse
-from ldm.precision import float32_region
 
 
 @dataclass(frozen=True)

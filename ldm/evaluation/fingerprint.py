@@ -8,7 +8,7 @@ from pathlib import Path
 import paddle
 from tqdm.auto import tqdm
 
-from ldm.hashing import files_of, sha256_of, sha256_together
+from ldm.common.hashing import files_of, sha256_of, sha256_together
 
 PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "pillow", "scikit-image")
 

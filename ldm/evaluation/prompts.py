@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from time import perf_counter
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.evaluation.bench import Bench
 from ldm.evaluation.scores import NOTE, read_pictures, score_rows, score_table
 from ldm.evaluation.sheets import save_captioned

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from ldm.atomic import atomic_path
-from ldm.json_files import read_json
+from ldm.common.atomic import atomic_path
+from ldm.common.json_files import read_json
 
 RESULTS_FILE, REPORT_FILE = "results.json", "results.md"
 

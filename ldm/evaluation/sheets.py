@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ldm.images import contact_sheet, save_png
+from ldm.common.images import contact_sheet, save_png
 
 FONT_SHARE = 21  # letters are this many times smaller than the picture is wide
 MARGIN = 4  # pixels around the text

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Callable
 
+from ldm.common.images import check_writable
+from ldm.common.memory_now import available, on_cpu
 from ldm.evaluation import concept, grid, judge, previewer, prompts, reconstruction, retrieval, seeds, words
 from ldm.evaluation.bench import Bench, cascade_generator
 from ldm.evaluation.examples import held_out_examples
@@ -14,8 +16,6 @@ from ldm.evaluation.settings import EvaluationSettings, check_parts
 from ldm.evaluation.untrustworthy import Untrustworthy
 from ldm.generation_memory import check_room
 from ldm.generation_work import Sizes
-from ldm.images import check_writable
-from ldm.memory_now import available, on_cpu
 from ldm.pipeline import StableCascade, networks_of
 
 

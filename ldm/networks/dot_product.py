@@ -5,9 +5,9 @@ import math
 import paddle
 from paddle.nn import functional as F
 
+from ldm.common.precision import float32_region
 from ldm.networks.broadcast import eager_on_cpu
 from ldm.networks.dropout import dropout
-from ldm.precision import float32_region
 
 IN_CACHE = 3 * 2**19  # scores (6 MB) that are worth computing at a time on a CPU
 

@@ -8,8 +8,8 @@ import math
 
 import paddle
 
+from ldm.common.runtime import has_avx512
 from ldm.networks.broadcast import float32_on_cpu
-from ldm.runtime import has_avx512
 
 
 def fused_attention_serves(*tensors) -> bool:

@@ -11,8 +11,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.common.patterns import matches
 from ldm.networks.attention import MultiHeadAttention
-from ldm.patterns import matches
 
 DEFAULT_FILTERS = (".attn",)  # the release's: the fused query, key, value projection and the output projection
 BUILT_FIRST = ("clip_txt_mapper", "clip_txt_pooled_mapper", "clip_img_mapper")  # by the release; we build them last

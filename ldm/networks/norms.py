@@ -5,8 +5,8 @@ from paddle import nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
+from ldm.common.precision import float32_region
 from ldm.networks.broadcast import eager_on_cpu
-from ldm.precision import float32_region
 
 
 class LayerNorm2D(nn.Layer):

@@ -4,8 +4,8 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.common.precision import float32_region
 from ldm.networks.broadcast import add_vector, eager_on_cpu
-from ldm.precision import float32_region
 
 
 def to_channels_last(x):

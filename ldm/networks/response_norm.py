@@ -4,8 +4,8 @@ import paddle
 from paddle import nn
 from paddle.autograd import PyLayer
 
+from ldm.common.precision import float32_region
 from ldm.networks.broadcast import eager_on_cpu, over_image, scale_and_shift, scaled_and_shifted, sum_over_image
-from ldm.precision import float32_region
 
 SMALLEST = 1e-30  # sum of squares; its root is nothing beside EPS
 EPS = 1e-6

@@ -1,6 +1,6 @@
 """The parity report as a picture: a line per file, a dot per case, each bound beside them."""
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 
 WIDTH, ROW_HEIGHT = 9.0, 0.3  # inches
 

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ldm.atomic import atomic_path
-from ldm.child_processes import get_signal_at_parents_end
-from ldm.json_files import parse_json, read_json
+from ldm.common.atomic import atomic_path
+from ldm.common.child_processes import get_signal_at_parents_end
+from ldm.common.json_files import parse_json, read_json
 from ldm.scenes.captions import caption
 from ldm.scenes.render import render
 from ldm.scenes.sampling import SPLITS, held_out, sample_scene

@@ -10,8 +10,8 @@ import paddle
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ldm.atomic import atomic_path
-from ldm.json_files import read_json
+from ldm.common.atomic import atomic_path
+from ldm.common.json_files import read_json
 from ldm.training.origin import Origin, find_origin
 
 FOLDER = "bad_batches"

@@ -1,6 +1,6 @@
 """Whether the images of one batch fit into memory, asked before the first is read: with too many, reading them never ends."""
 
-from ldm.memory_now import host_available
+from ldm.common.memory_now import host_available
 from ldm.training.memory import gib
 
 BYTES = 3 * 4  # of a pixel

@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
-from ldm.atomic import atomic_path
 from ldm.clip_tower import write_tower
-from ldm.json_files import read_json
+from ldm.common.atomic import atomic_path
+from ldm.common.json_files import read_json
 from ldm.lora_layouts import POSITIONAL
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.release import SINGLE_SIZE, build_unfilled, file_name

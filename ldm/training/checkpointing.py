@@ -14,7 +14,7 @@ from paddlenlp.trainer import Trainer
 from paddlenlp.trainer.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME, TRAINING_ARGS_NAME, _add_variant
 from paddlenlp.trainer.utils.helper import broadcast_dp_optimizer, distributed_file, distributed_isfile
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.training import restore
 from ldm.training.bad_numbers import NonFinite, highest_of_ranks
 from ldm.training.checkpoint import EMA_FILE, STATE_FILE, check_networks, save_networks

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.training.whole import numbered
 
 PANEL = (3.2, 2.6)  # inches

@@ -5,7 +5,7 @@ from copy import copy
 
 from paddlenlp.trainer import PdArgumentParser
 
-from ldm.cli.flags import refuse, unknown_flags
+from ldm.common.cli.flags import refuse, unknown_flags
 from ldm.training.inherited import HARMLESS, RANGES, REFUSED
 
 SHOWN = 5  # unknown arguments

@@ -2,8 +2,8 @@
 
 import paddle
 
+from ldm.common.precision import float32_region
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.precision import float32_region
 
 LEVELS = 10  # of equal width in time: without --noise_shift each sees as many samples
 

@@ -7,7 +7,7 @@ peak = weights + frozen networks + gradients + optimiser states + average
 
 from dataclasses import dataclass
 
-from ldm.memory_now import gib
+from ldm.common.memory_now import gib
 from ldm.networks.levels import Level
 from ldm.training import memory_blocks as blocks
 from ldm.training.memory_blocks import FLOAT32, Shape

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ldm.patterns import select
+from ldm.common.patterns import select
 
 
 @dataclass

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import paddle
 
+from ldm.common.preflight_report import Report
 from ldm.training.preflight_data import check_captions, check_latents, check_samples
-from ldm.training.preflight_report import Report
 from ldm.training.preflight_room import check_disk, check_memory, existing_folder, half_precision
 from ldm.training.preflight_step import arguments_of, check_step, first_batch
 from ldm.training.preflight_weights import check_weights

@@ -4,7 +4,7 @@ import numpy as np
 import paddle
 
 from ldm.clip_folder import load_tokenizer
-from ldm.training.preflight_report import Report
+from ldm.common.preflight_report import Report
 from ldm.weights.files import TensorFile
 
 CAPTIONS = 5000  # whose tokens are counted

@@ -5,10 +5,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ldm.memory_now import allocated, available, gib, on_cpu
+from ldm.common.memory_now import allocated, available, gib, on_cpu
+from ldm.common.preflight_report import Report
 from ldm.training.memory import OPTIMIZER_BYTES, Forecast, heap_holes, parameter_terms, unet_activations
 from ldm.training.memory_blocks import FLOAT32, Shape
-from ldm.training.preflight_report import Report
 from ldm.training.whole import numbered
 
 

@@ -8,11 +8,11 @@ from time import perf_counter
 import paddle
 
 from ldm.batch_norms import batch_norms
-from ldm.memory_now import forget_peak, peak_allocated
+from ldm.common.memory_now import forget_peak, peak_allocated
+from ldm.common.preflight_report import Report
 from ldm.training.bad_numbers import finite_gradients
 from ldm.training.draws import dropout_seed
 from ldm.training.optimizer import global_norm
-from ldm.training.preflight_report import Report
 from ldm.training.preflight_weights import files_read
 from ldm.training.sampler import RunSampler
 from ldm.training.undisturbed import undisturbed

@@ -3,9 +3,9 @@
 import os
 import signal
 
-from ldm.child_processes import get_signal_at_parents_end
-from ldm.cli import run
-from ldm.runtime import prepare
+from ldm.common.child_processes import get_signal_at_parents_end
+from ldm.common.cli import run
+from ldm.common.runtime import prepare
 
 # Set by Paddle's launcher, and by others for it
 RANKS = "PADDLE_TRAINERS_NUM"

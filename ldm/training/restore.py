@@ -14,7 +14,7 @@ import paddle
 from paddle.base import core
 from paddlenlp.trainer.trainer_callback import TrainerState
 
-from ldm.json_files import read_json
+from ldm.common.json_files import read_json
 from ldm.weights.finite import all_finite
 from ldm.weights.pickles import NAME_TABLE, GeneratorState, read_pickle
 from ldm.weights.plan import check_same_shapes

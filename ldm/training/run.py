@@ -6,8 +6,8 @@ from pathlib import Path
 
 import paddle
 
-from ldm.atomic import atomic_path
-from ldm.images import check_writable
+from ldm.common.atomic import atomic_path
+from ldm.common.images import check_writable
 from ldm.training.arguments import resolved
 from ldm.training.bad_batch import replay
 from ldm.training.lock import output_lock

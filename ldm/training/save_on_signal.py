@@ -6,8 +6,8 @@ from pathlib import Path
 import paddle
 from paddlenlp.trainer import TrainerCallback
 
-from ldm.child_processes import need_workers
-from ldm.cli.signals import Stopped, current
+from ldm.common.child_processes import need_workers
+from ldm.common.cli.signals import Stopped, current
 
 
 class SaveOnSignal(TrainerCallback):

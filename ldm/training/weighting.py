@@ -7,10 +7,10 @@ from pathlib import Path
 
 import paddle
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
+from ldm.common.json_files import read_json
 from ldm.diffusion.loss import AdaptiveWeight, min_snr_weight, p2_weight, uniform_weight
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.json_files import read_json
 from ldm.training.restore import damaged
 
 NAMES = ("p2", "adaptive", "min_snr", "none")

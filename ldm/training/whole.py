@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Optional
 
-from ldm.atomic import atomic_path
-from ldm.hashing import sha256_of
-from ldm.json_files import read_json
+from ldm.common.atomic import atomic_path
+from ldm.common.hashing import sha256_of
+from ldm.common.json_files import read_json
 
 STAGING, MANIFEST = ".saving", "complete.json"
 LAST_WRITTEN = "scheduler.pdparams"  # what PaddleNLP writes last into a checkpoint

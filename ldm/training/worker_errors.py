@@ -8,7 +8,7 @@ import traceback
 import numpy as np
 from paddle.io import Dataset, get_worker_info
 
-from ldm.cli.failures import line_of
+from ldm.common.cli.failures import line_of
 
 KEY = "error of reading"  # of a batch that is none
 

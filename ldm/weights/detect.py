@@ -1,6 +1,6 @@
 """Which version of a network a checkpoint holds, told from its shapes and metadata alone."""
 
-from ldm.json_files import parse_json
+from ldm.common.json_files import parse_json
 from ldm.weights.convert import is_paddle_layout
 from ldm.weights.files import TensorFile
 from ldm.weights.rules import RULES

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.weights.finite import all_finite
 from ldm.weights.header import BYTES, open_regular, read_header
 

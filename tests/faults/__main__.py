@@ -39,7 +39,7 @@ def main(argv=None) -> int:
     args = parse(argv)
     from fuzz.forks import prepare_forks
 
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     prepare_forks()

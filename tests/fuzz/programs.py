@@ -98,7 +98,7 @@ def file_contents(path: Path) -> dict:
 
 def through_cli(program: str, work):
     """`work()` behind the boundary that every program has; its result."""
-    from ldm.cli import run
+    from ldm.common.cli import run
 
     results = []
     main_of(lambda argv: run(program, lambda: results.append(work())), [], program)

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ldm.captions import read_captions
-from ldm.json_files import parse_json, read_json
+from ldm.common.json_files import parse_json, read_json
 from ldm.training.prior import PriorDataArguments
 from ldm.training.whole import problem_of
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare  # noqa: E402
 
 prepare()
 

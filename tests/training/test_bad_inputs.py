@@ -121,8 +121,8 @@ def write_table():
     import io
     import tempfile
 
+    from ldm.common.runtime import prepare
     from ldm.rule_release import write_rule_release
-    from ldm.runtime import prepare
 
     prepare()
     lines, section = [HEAD], None

@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 import pytest
 
-from ldm.hashing import sha256_of
+from ldm.common.hashing import sha256_of
 from ldm.release import load_network, network_config
 from ldm.training.checkpoint import check_networks, extract_unet, find_state_file, save_networks
 from ldm.training.task import NetworkEntry

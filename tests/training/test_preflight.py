@@ -10,13 +10,13 @@ from helpers import ROOT
 from PIL import Image
 from safetensors.numpy import save_file
 
+from ldm.common.preflight_report import PreflightFailed, Report
 from ldm.data.folder import ImageTextFolder
 from ldm.release import OUTPUT_SIZE_KEY, load_network
 from ldm.training import previewer, prior
 from ldm.training.arguments import parse_into
 from ldm.training.preflight import preflight
 from ldm.training.preflight_data import histogram, judge_latents
-from ldm.training.preflight_report import PreflightFailed, Report
 from ldm.training.preflight_room import check_disk, checkpoint_bytes
 from ldm.training.preflight_step import arguments_of, first_batch, try_step
 from ldm.training.preflight_weights import check_image_size

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from paddle.io import Dataset
 
-from ldm.cli.failures import line_of
+from ldm.common.cli.failures import line_of
 from ldm.training.pace import Pace, TimedDataLoader
 
 

@@ -32,9 +32,9 @@ def test_the_number_under_way_changes_nothing(tmp_path, monkeypatch, ahead):
 
 CODE = """
 import json, sys
-from ldm.runtime import prepare
+from ldm.common.runtime import prepare
 prepare()
-from ldm.process_memory import peak_memory, resident_memory
+from ldm.common.process_memory import peak_memory, resident_memory
 from ldm.release import load_network
 
 load_network(sys.argv[1], "stage_c")  # loads every library

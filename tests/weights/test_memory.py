@@ -8,7 +8,7 @@ from ldm.rule_release import write_rule_network
 
 CODE = """
 import json, sys
-from ldm.process_memory import peak_memory
+from ldm.common.process_memory import peak_memory
 from ldm.release import build_unfilled
 from ldm.weights.convert import convert_file
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ldm.runtime import mkl_type
+from ldm.common.runtime import mkl_type
 
 AVX2 = "flags : fpu sse4_2 fma avx avx2"
 AVX512 = f"{AVX2} avx512f avx512dq avx512cd avx512bw avx512vl avx512_vnni"

@@ -5,8 +5,8 @@ import argparse
 import pytest
 from programs import ABSURD, NAMES, parser_of
 
-from ldm.cli import numbers
-from ldm.cli.flags import Parser, wants_traceback
+from ldm.common.cli import numbers
+from ldm.common.cli.flags import Parser, wants_traceback
 
 every_program = pytest.mark.parametrize("name", NAMES)
 
@@ -29,7 +29,7 @@ def required(parser) -> list:
 def test_every_number_has_a_range(name):
     parser = parser_of(name)
     for action in parser._actions:
-        assert action.type not in (int, float), f"{name} {action.dest}: a type of ldm.cli.numbers, please"
+        assert action.type not in (int, float), f"{name} {action.dest}: a type of ldm.common.cli.numbers, please"
         if isinstance(action.type, numbers.Number):
             for text in ABSURD:
                 said = refusal(parser, [*required(parser), f"{action.option_strings[0]}={text}"])

@@ -8,7 +8,7 @@ import sys
 import warnings
 from functools import cache
 
-from ldm.cli.signals import held
+from ldm.common.cli.signals import held
 
 # Printed on every import of the stack whatever one does: they hide the messages that matter
 NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from ldm.atomic import atomic_path
-from ldm.json_files import parse_json
+from ldm.common.atomic import atomic_path
+from ldm.common.json_files import parse_json
 
 SETTINGS_KEY = "stable_cascade"
 

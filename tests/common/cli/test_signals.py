@@ -1,4 +1,4 @@
-"""ldm.cli.signals in real processes: one line and the exit status, wherever the signal comes, and nothing left behind."""
+"""ldm.common.cli.signals in real processes: one line and the exit status, wherever the signal comes, and nothing left behind."""
 
 import os
 import signal
@@ -9,14 +9,15 @@ import time
 import pytest
 from helpers import ROOT, in_session, session_ends
 
-from ldm.cli import run
+from ldm.common.cli import run
 
 START = """
 import os, signal, sys, time
 sys.path.insert(0, ".")
 from pathlib import Path
-from ldm.atomic import atomic_path
-from ldm.cli import run, signals
+from ldm.common.atomic import atomic_path
+from ldm.common.cli import run
+from ldm.common.cli import signals
 signals.GRACE = 30.0  # so long a loaded machine may take; what is about the time sets its own
 folder = Path(sys.argv[1])
 def ready():
@@ -229,7 +230,7 @@ def test_ours_hold_after_the_imports(start):
     """Paddle's handler for SIGTERM prints ten lines. While it is imported, the signal waits."""
     body = """
 import threading
-from ldm.runtime import prepare
+from ldm.common.runtime import prepare
 def work():
     ready()
     threading.Timer(0.3, os.kill, [os.getpid(), signal.SIGTERM]).start()
@@ -238,7 +239,7 @@ def work():
 """
     assert ended(start(body)) == (143, STOPPED.format("SIGTERM"))
     body = """
-from ldm.runtime import prepare
+from ldm.common.runtime import prepare
 def work():
     prepare()
     import paddlenlp  # which resets Paddle's handlers, and ours with them

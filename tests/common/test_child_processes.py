@@ -1,4 +1,4 @@
-"""ldm.child_processes: the race at the beginning, whose shared memory is removed. Whole runs: training/test_ended_runs.py."""
+"""ldm.common.child_processes: the race at the beginning, whose shared memory is removed. Whole runs: training/test_ended_runs.py."""
 
 import os
 import signal
@@ -9,8 +9,8 @@ import time
 import pytest
 from helpers import ROOT
 
-from ldm import child_processes
-from ldm.child_processes import DAY, EndWithParent, is_alive, remove_forgotten_shared_memory
+from ldm.common import child_processes
+from ldm.common.child_processes import DAY, EndWithParent, is_alive, remove_forgotten_shared_memory
 
 
 def ended_process() -> int:

@@ -1,4 +1,4 @@
-"""ldm.cli: what ends a program early is one line and an exit status."""
+"""ldm.common.cli: what ends a program early is one line and an exit status."""
 
 import errno
 import os
@@ -10,9 +10,9 @@ import paddle
 import pytest
 from helpers import ROOT
 
-from ldm.cli import run, run_command
-from ldm.cli.failures import line_of
-from ldm.cli.flags import Parser
+from ldm.common.cli import run, run_command
+from ldm.common.cli.failures import line_of
+from ldm.common.cli.flags import Parser
 
 
 def raising(error):
@@ -157,7 +157,7 @@ def test_parsing_and_preparing_are_within_the_boundary(capsys):
 PROGRAM = """
 import sys
 sys.path.insert(0, ".")
-from ldm.cli import run
+from ldm.common.cli import run
 def work():
     for number in range(100_000):
         print("line", number)

@@ -7,7 +7,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 
-from ldm.child_processes import get_signal_at_parents_end, prctl
+from ldm.common.child_processes import get_signal_at_parents_end, prctl
 
 NAMES = {"SIGINT": "Ctrl-C", "SIGTERM": "SIGTERM", "SIGHUP": "the end of its terminal"}
 HANDLED = {getattr(signal, name): what for name, what in NAMES.items() if hasattr(signal, name)}

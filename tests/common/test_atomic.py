@@ -1,4 +1,4 @@
-"""ldm.atomic: what killed writers leave is removed, errors of writing name the file."""
+"""ldm.common.atomic: what killed writers leave is removed, errors of writing name the file."""
 
 import errno
 import os
@@ -9,9 +9,9 @@ import time
 import pytest
 from helpers import run_python
 
-from ldm import atomic
-from ldm.atomic import atomic_path
-from ldm.child_processes import DAY
+from ldm.common import atomic
+from ldm.common.atomic import atomic_path
+from ldm.common.child_processes import DAY
 
 DEAD = subprocess.Popen([sys.executable, "-c", ""])
 DEAD.wait()
@@ -81,7 +81,7 @@ def test_no_room_for_safetensors_names_the_file(tmp_path):
     """It has a kind of exception of its own. Not tried with /dev/full: safetensors renames another file to what it writes,
     which puts an ordinary file in the device's place if root runs the tests."""
     code = (
-        "import resource, sys, numpy as np; from safetensors.numpy import save_file; from ldm.atomic import atomic_path\n"
+        "import resource, sys, numpy as np; from safetensors.numpy import save_file; from ldm.common.atomic import atomic_path\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000,) * 2)\n"
         "try:\n"
         "    with atomic_path(sys.argv[1]) as path: save_file({'x': np.zeros(10**5, 'float32')}, path)\n"

@@ -16,7 +16,7 @@ from contextlib import suppress
 from signal import SIGINT
 
 # Until `run` has begun, Ctrl-C is Python's traceback: what only an error needs is imported then
-from ldm.cli.signals import GRACE, Stopped, handled
+from ldm.common.cli.signals import GRACE, Stopped, handled
 
 INPUT_ERROR, BUG, NO_READER = 2, 1, 141
 KEPT = "files that were complete are kept, no half-written ones."
@@ -84,8 +84,8 @@ def _failed(program: str, argv, error: Exception) -> tuple:
     _check_output()
     import traceback
 
-    from ldm.cli.failures import line_of
-    from ldm.cli.flags import wants_traceback
+    from ldm.common.cli.failures import line_of
+    from ldm.common.cli.flags import wants_traceback
 
     line = line_of(error)
     status = BUG if line is None else INPUT_ERROR
@@ -95,8 +95,8 @@ def _failed(program: str, argv, error: Exception) -> tuple:
 
 
 def _bug(program: str, argv, error: Exception) -> str:
-    from ldm.cli.failures import one_line
-    from ldm.cli.report import write_report
+    from ldm.common.cli.failures import one_line
+    from ldm.common.cli.report import write_report
 
     path = write_report(program, argv, error)
     what = f"{type(error).__name__}: {one_line(str(error))[:300]}".rstrip(": ")

@@ -9,7 +9,7 @@ from errno import EDQUOT, EFBIG, ENOSPC
 from functools import cache
 from pathlib import Path
 
-from ldm.child_processes import DAY, is_alive
+from ldm.common.child_processes import DAY, is_alive
 
 # .NAME.PROCESS.RANDOM.part; earlier versions did not write the process
 UNFINISHED = re.compile(r"\..+?(?:\.(?P<process>\d+))?\.[a-z0-9_]{8}\.part", re.DOTALL)

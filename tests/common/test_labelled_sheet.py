@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from ldm.fonts import font_for, has_all
-from ldm.labelled_sheet import MISSING, labelled_sheet
+from ldm.common.fonts import font_for, has_all
+from ldm.common.labelled_sheet import MISSING, labelled_sheet
 
 
 def picture(colour, side=128):

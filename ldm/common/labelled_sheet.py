@@ -5,7 +5,7 @@ from math import ceil
 
 from PIL import Image, ImageDraw
 
-from ldm.fonts import font_for, has_all
+from ldm.common.fonts import font_for, has_all
 
 GAP, MARGIN = 4, 8  # pixels
 NARROWEST = 128  # pixels of a cell: smaller pictures are enlarged, so that the words above them fit
