@@ -88,11 +88,11 @@ def generate(args):
     from ldm.common.images import check_writable, contact_sheet, save_png
     from ldm.common.memory_now import on_cpu
     from ldm.compiled import check_compilable
-    from ldm.demo import weights_folder
     from ldm.generation_preflight import preflight
     from ldm.generation_work import Sizes
     from ldm.limits import MOST_FILES, check_count
     from ldm.pipeline import GenerationSettings, StableCascade, native_size, networks_of
+    from ldm.weights.bundled import weights_folder
 
     if args.write_captions and args.contact_sheet:
         raise ValueError("--write_captions makes a dataset, in which --contact_sheet has no caption: leave one out.")

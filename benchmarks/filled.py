@@ -30,9 +30,9 @@ def start_paddle():
 def filled_network(kind: str, version=None, dtype=DTYPE):
     """`kind` "stage_c", "stage_b" or "stage_a", in evaluation mode; after `start_paddle()`."""
     from ldm.networks.variants import variant_config
-    from ldm.release import build_unfilled
     from ldm.weights.loading import fill
     from ldm.weights.plan import release_key_of
+    from ldm.weights.release import build_unfilled
     from ldm.weights.rule import rule_tensor
     from ldm.weights.rules import RULES
 

@@ -25,9 +25,9 @@ def main():
     args = parser.parse_args()
     prepare()
     from ldm.networks.variants import variant_config
-    from ldm.release import FILES
     from ldm.rule_clip import write_text_encoder, write_tokenizer
     from ldm.rule_release import write_rule_network
+    from ldm.weights.release import FILES
 
     def write(kind, version, dtype):
         path = args.output / f"{FILES[kind, version]}.safetensors"

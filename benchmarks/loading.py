@@ -41,7 +41,7 @@ def load(path, kind: str, with_step: bool) -> dict:
     from cases import CASES, read_inputs, write_inputs
 
     from ldm.common.process_memory import peak_memory, resident_memory
-    from ldm.release import load_network
+    from ldm.weights.release import load_network
 
     paddle.set_device("cpu")
     paddle.zeros([1]).numpy()  # the libraries are there

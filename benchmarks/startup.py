@@ -26,7 +26,7 @@ def ours(version: str, folder: Path, inputs: str) -> list[float]:
     import paddle
     from cases import read_inputs
 
-    from ldm.release import load_network
+    from ldm.weights.release import load_network
 
     paddle.set_device("cpu")
     marks = [time()]

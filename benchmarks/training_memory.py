@@ -62,8 +62,8 @@ def build_model(args):
 
     from ldm.model_c_cached import CachedModelC
     from ldm.networks.variants import variant_config
-    from ldm.release import build_unfilled
     from ldm.weights.loading import fill
+    from ldm.weights.release import build_unfilled
     from ldm.weights.rule import rule_tensor
 
     class Prior(CachedModelC):

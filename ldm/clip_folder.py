@@ -16,10 +16,10 @@ from ldm.clip_config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, check_size, f
 from ldm.clip_files import existing_file, existing_folder, read_folder_json, remedy, weight_files
 from ldm.clip_format import LAYER_NORM_EPS
 from ldm.clip_tokenizer import check_tokenizer_files
-from ldm.release import check_device_dtype
 from ldm.weights.convert import check_float
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import report_mismatch
+from ldm.weights.release import check_device_dtype
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")
 # In a folder of the whole CLIP model, what belongs to the other tower:

@@ -7,8 +7,8 @@ import paddle
 from ldm.blame import blame_network
 from ldm.clip import ImageEncoder, TextEncoder
 from ldm.clip_files import weight_files
-from ldm.demo import weights_folder
-from ldm.release import Release, check_device_dtype
+from ldm.weights.bundled import weights_folder
+from ldm.weights.release import Release, check_device_dtype
 
 
 class Frozen:

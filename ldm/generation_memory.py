@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 
 from ldm.common.memory_now import gib
 from ldm.generation_work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
-from ldm.release import Release, network_class, network_config
 from ldm.sizes import prior_grid
 from ldm.weights.files import TensorFile
+from ldm.weights.release import Release, network_class, network_config
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 HEAP = 1.4  # a CPU's heap relative to the tensors that come and go in it, measured: 1.25 to 1.5

@@ -6,11 +6,11 @@ from pathlib import Path
 from ldm.lora_base import check_base, without_base
 from ldm.lora_files import LoraFile, change_weights, read_lora, write_lora
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.release import CONFIG, build_unfilled, network_config
 from ldm.weights.convert import convert_file, is_paddle_layout
 from ldm.weights.detect import stored_config
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import WeightsMismatch
+from ldm.weights.release import CONFIG, build_unfilled, network_config
 
 
 def convert_lora(

@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.release import Release, network_config
+from ldm.weights.release import Release, network_config
 
 
 class ModelA(nn.Layer):

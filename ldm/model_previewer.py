@@ -6,10 +6,10 @@ from paddle.nn import functional as F
 
 from ldm.common.precision import float32_region
 from ldm.frozen import Frozen
-from ldm.release import Release, network_config
 from ldm.sizes import TRAINING_FACTOR
 from ldm.squares import cut_squares
 from ldm.stage import EncoderOwner
+from ldm.weights.release import Release, network_config
 
 UPSCALING = 8  # pixels of a preview per cell of a latent
 

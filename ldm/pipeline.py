@@ -18,9 +18,9 @@ from ldm.generation_settings import GenerationSettings
 from ldm.generation_work import Sizes
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
-from ldm.release import Release, output_size
 from ldm.sizes import MINIMUM
 from ldm.stage import checked_captions
+from ldm.weights.release import Release, output_size
 
 
 def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:

@@ -7,7 +7,7 @@ from paddle import nn
 from ldm.blame import blame_network, check_finite, non_finite_weight
 from ldm.conditions import EncodedCaptions, encode_captions
 from ldm.frozen import Frozen, open_release
-from ldm.release import load_network, network_config
+from ldm.weights.release import load_network, network_config
 
 
 class EncoderOwner:

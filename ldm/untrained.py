@@ -12,10 +12,10 @@ from ldm.batch_norms import settle_batch_norms
 from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
 from ldm.common.json_files import read_json
 from ldm.networks.unet import CascadeUNet
-from ldm.release import file_name, network_class
 from ldm.tokenizer_building import write_tokenizer
 from ldm.weights.arguments import check_arguments
 from ldm.weights.convert import save_weights
+from ldm.weights.release import file_name, network_class
 
 VERSIONS = {"stage_c": "1B", "stage_b": "700M"}  # the names that config.py asks for by default
 NETWORKS = ("stage_a", "effnet", "previewer", "stage_b", "stage_c")

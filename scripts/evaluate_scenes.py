@@ -61,9 +61,9 @@ def make_parser() -> Parser:
 
 def measure(args) -> int:
     """Measure the parts that were asked for; 1 if nothing measured could be trusted."""
-    from ldm.demo import weights_folder
     from ldm.evaluation.suite import evaluate
     from ldm.pipeline import native_size
+    from ldm.weights.bundled import weights_folder
 
     args.weights = weights_folder(args.weights)
     if args.size is None:

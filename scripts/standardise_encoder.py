@@ -19,8 +19,8 @@ def standardise(args):
 
     from ldm.batch_norms import standardise_latents
     from ldm.data.folder import ImageTextFolder
-    from ldm.release import Release, network_config
     from ldm.weights.convert import save_weights
+    from ldm.weights.release import Release, network_config
 
     release = Release(args.release)
     path = release.file("effnet")

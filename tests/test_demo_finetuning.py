@@ -4,7 +4,6 @@ import cache_features
 import extract_unet_weights
 from helpers import ROOT
 
-from ldm.demo import DEMO
 from ldm.evaluation.examples import concept_examples, held_out_examples
 from ldm.pipeline import StableCascade
 from ldm.scenes.checker import check
@@ -12,6 +11,7 @@ from ldm.scenes.dataset import SceneSettings, write_scenes
 from ldm.training import prior
 from ldm.training.arguments import parse_into
 from ldm.training.run import train
+from ldm.weights.bundled import DEMO
 
 HOUSES = ROOT / "assets" / "houses"
 SIZE = 384

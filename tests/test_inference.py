@@ -187,7 +187,7 @@ def test_a_lora_of_another_size_is_refused(capsys, rule_release, tmp_path):
     from ldm.lora_files import LoraFile, write_lora
     from ldm.lora_layouts import LowRankUpdate
     from ldm.networks.lora import find_targets
-    from ldm.release import build_unfilled, network_config
+    from ldm.weights.release import build_unfilled, network_config
 
     config = network_config(rule_release / "stage_c_lite.safetensors", "stage_c")
     other = build_unfilled("stage_c", {**config, "c_hidden": [32, 32]})

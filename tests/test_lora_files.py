@@ -13,8 +13,8 @@ from ldm.lora_conversion import read_for
 from ldm.lora_files import LoraFile, TokenUpdate, merge_into, read_lora, write_lora
 from ldm.lora_layouts import LowRankUpdate
 from ldm.networks.lora import find_targets
-from ldm.release import build_unfilled, load_network
 from ldm.weights.plan import WeightsMismatch
+from ldm.weights.release import build_unfilled, load_network
 
 FILTERS = (".attn", "embedding", "mapper")
 

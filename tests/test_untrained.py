@@ -5,9 +5,9 @@ import pytest
 from tiny_networks import TINY_B
 
 from ldm.batch_norms import settle_batch_norms, standardise_latents
-from ldm.release import load_network
 from ldm.untrained import new_network
 from ldm.weights.convert import save_weights
+from ldm.weights.release import load_network
 
 STAGES = [
     {"fused": True, "expand": 2, "stride": 4, "c_in": 8, "c_out": 8, "layers": 1},

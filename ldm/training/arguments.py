@@ -8,13 +8,13 @@ from paddlenlp.trainer import TrainingArguments
 from paddlenlp.trainer.trainer_utils import SchedulerType
 
 from ldm.data.crops import check_crop
-from ldm.release import check_device_dtype
 from ldm.sizes import MINIMUM
 from ldm.training.batch_memory import check_batch_memory
 from ldm.training.flag_parser import FlagParser
 from ldm.training.inherited import RANGES, REFUSED, check_inherited
 from ldm.training.unsupported import check_supported
 from ldm.training.values import EVERY, NEAR_ONE, SHARE, SIDE, Range, check_values, number
+from ldm.weights.release import check_device_dtype
 
 
 @dataclass

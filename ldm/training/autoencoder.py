@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 import config
 from ldm.generation import to_uint8
 from ldm.model_a import ModelA
-from ldm.release import Release
 from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments
 from ldm.training.collate import Collator
@@ -14,6 +13,7 @@ from ldm.training.draws import QuantisedDraws
 from ldm.training.pictures import SHOWN, Pictures, first_images, weights_stamp
 from ldm.training.task import NetworkEntry, Task
 from ldm.training.values import SHARE, Range, check_values, number
+from ldm.weights.release import Release
 
 
 @dataclass

@@ -8,7 +8,6 @@ from ldm.common.atomic import atomic_path
 from ldm.common.json_files import read_json
 from ldm.lora_layouts import POSITIONAL
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.release import SINGLE_SIZE, build_unfilled, file_name
 from ldm.training.lora import KIND, check_config, merged_prior, write_adapter
 from ldm.training.task import NetworkEntry
 from ldm.training.whole import MANIFEST, check_listed, numbered, problem_of
@@ -18,6 +17,7 @@ from ldm.weights.files import TensorFile
 from ldm.weights.naming import errors_name
 from ldm.weights.pickles import read_pdparams
 from ldm.weights.plan import check_same_shapes
+from ldm.weights.release import SINGLE_SIZE, build_unfilled, file_name
 
 STATE_FILE, EMA_FILE, NETWORKS_FILE = "model_state.pdparams", "ema.safetensors", "networks.json"
 TOWERS = {"text_encoder": "text", "image_encoder": "image"}  # folders of a release, as `write_tower` knows them

@@ -12,11 +12,11 @@ from ldm.lora_files import FILTERS_KEY, LARGEST_TOKEN, LoraFile, TokenUpdate, me
 from ldm.lora_layouts import POSITIONAL, from_positional
 from ldm.model_c import ModelC
 from ldm.networks.lora import find_targets
-from ldm.release import build_unfilled, load_network
 from ldm.training.task import NetworkEntry
 from ldm.weights.fingerprint import heads_of_state, state_fingerprint
 from ldm.weights.naming import errors_name
 from ldm.weights.plan import report_mismatch
+from ldm.weights.release import build_unfilled, load_network
 
 KIND = "lora"  # of the entry in networks.json, and the attribute under which ModelC keeps its adapter
 LORA_FILE = "lora.safetensors"  # in every checkpoint, the release's layout

@@ -8,7 +8,6 @@ import config
 from ldm.captions import read_captions
 from ldm.model_c import ModelC
 from ldm.model_c_cached import CachedModelC
-from ldm.release import OUTPUT_SIZE_KEY
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output
 from ldm.training.arguments import DataArguments
 from ldm.training.cached import training_from_cache
@@ -20,6 +19,7 @@ from ldm.training.method import MethodArguments, apply_method
 from ldm.training.pictures import Pictures, weights_stamp
 from ldm.training.task import Task
 from ldm.training.values import EVERY, SHARE, SIDE, STEPS, Range, check_values, number
+from ldm.weights.release import OUTPUT_SIZE_KEY
 
 AT_ONCE = 4  # previews sampled together
 

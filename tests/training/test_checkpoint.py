@@ -10,13 +10,13 @@ import paddle
 import pytest
 
 from ldm.common.hashing import sha256_of
-from ldm.release import load_network, network_config
 from ldm.training.checkpoint import check_networks, extract_unet, find_state_file, save_networks
 from ldm.training.task import NetworkEntry
 from ldm.training.whole import MANIFEST
 from ldm.weights.files import TensorFile
 from ldm.weights.pickles import read_pdparams
 from ldm.weights.plan import WeightsMismatch
+from ldm.weights.release import load_network, network_config
 
 
 @pytest.fixture

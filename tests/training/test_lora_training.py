@@ -13,7 +13,6 @@ from ldm.frozen import Frozen
 from ldm.lora_files import read_lora
 from ldm.model_c import ModelC
 from ldm.networks.lora import find_targets
-from ldm.release import Release, build_unfilled, load_network, network_config, output_size
 from ldm.scenes.dataset import SceneSettings, write_scenes
 from ldm.training import prior
 from ldm.training.arguments import parse_into
@@ -22,6 +21,7 @@ from ldm.training.run import build_trainer, train
 from ldm.training.task import NetworkEntry
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import WeightsMismatch
+from ldm.weights.release import Release, build_unfilled, load_network, network_config, output_size
 
 PRIOR = "stage_c_lite.safetensors"
 LORA = "--method lora --lora_rank 2 --learning_rate 1e-2"

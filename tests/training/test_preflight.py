@@ -12,7 +12,6 @@ from safetensors.numpy import save_file
 
 from ldm.common.preflight_report import PreflightFailed, Report
 from ldm.data.folder import ImageTextFolder
-from ldm.release import OUTPUT_SIZE_KEY, load_network
 from ldm.training import previewer, prior
 from ldm.training.arguments import parse_into
 from ldm.training.preflight import preflight
@@ -23,6 +22,7 @@ from ldm.training.preflight_weights import check_image_size
 from ldm.training.program import training_program
 from ldm.training.run import build_trainer, train
 from ldm.training.task import NetworkEntry
+from ldm.weights.release import OUTPUT_SIZE_KEY, load_network
 
 
 @pytest.fixture

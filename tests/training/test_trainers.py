@@ -8,13 +8,13 @@ import pytest
 from small_release import ARCHITECTURE, images, write_scenes_and_release
 
 from ldm.frozen import Frozen
-from ldm.release import Release, network_config, output_size
 from ldm.training import autoencoder, clip, decoder, previewer, prior
 from ldm.training.arguments import parse_into
 from ldm.training.checkpoint import export_networks
 from ldm.training.run import train
 from ldm.untrained import read_architecture, write_untrained_release
 from ldm.weights.files import TensorFile
+from ldm.weights.release import Release, network_config, output_size
 
 TRAINERS = {
     "stage_a": (autoencoder, "--resolution 64 --learning_rate 3e-3 --freeze_batch_norm True"),

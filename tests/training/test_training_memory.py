@@ -12,9 +12,9 @@ from ldm.common.memory_now import allocated, forget_peak, peak_allocated
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.variants import variant_config
-from ldm.release import build_unfilled
 from ldm.training.memory import Forecast, parameter_terms, unet_activations
 from ldm.training.memory_blocks import Shape
+from ldm.weights.release import build_unfilled
 
 TEXT, POOLED, IMAGE, LENGTH = 64, 48, 32, 16
 TINY = dict(c_cond=96, c_hidden=(128, 128), nhead=(4, 4), blocks=((1, 1), (1, 1)), c_clip_text=TEXT,

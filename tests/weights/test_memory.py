@@ -9,7 +9,7 @@ from ldm.rule_release import write_rule_network
 CODE = """
 import json, sys
 from ldm.common.process_memory import peak_memory
-from ldm.release import build_unfilled
+from ldm.weights.release import build_unfilled
 from ldm.weights.convert import convert_file
 
 source, target, config, warm_source = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import config
 
-DEMO = Path(__file__).resolve().parent.parent / "assets" / "demo"
+DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo"
 CARD = "README.md"  # its model card, written last: without it the demo is not finished
 
 

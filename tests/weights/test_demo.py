@@ -7,12 +7,12 @@ import pytest
 from helpers import ROOT
 
 import config
-from ldm import demo
-from ldm.demo import DEMO, weights_folder
 from ldm.frozen import open_release
 from ldm.pipeline import GenerationSettings, StableCascade, native_size
 from ldm.scenes.checker import check
 from ldm.scenes.dataset import SceneSettings, make_example
+from ldm.weights import bundled
+from ldm.weights.bundled import DEMO, weights_folder
 
 MOST_BYTES = 40e6
 
@@ -35,7 +35,7 @@ def test_existing_weights_and_named_folders_are_never_replaced(monkeypatch, tmp_
 
 def test_without_a_demo_a_missing_default_is_an_error(monkeypatch, tmp_path):
     monkeypatch.setattr(config, "WEIGHTS_PATH", str(tmp_path / "models"))
-    monkeypatch.setattr(demo, "DEMO", tmp_path / "no_demo")
+    monkeypatch.setattr(bundled, "DEMO", tmp_path / "no_demo")
     with pytest.raises(FileNotFoundError, match="models"):
         open_release()
 

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from ldm.release import CONFIG, build_unfilled, network_config
 from ldm.weights.convert import convert_file
 from ldm.weights.detect import detect_network
 from ldm.weights.files import TensorFile
+from ldm.weights.release import CONFIG, build_unfilled, network_config
 
 UNETS = ("stage_c", "stage_b")
 OTHERS = ("stage_a", "effnet", "previewer")
