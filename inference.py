@@ -83,11 +83,11 @@ def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
     import numpy as np
 
-    from ldm.captions import read_captions
     from ldm.common.atomic import atomic_path
     from ldm.common.images import check_writable, contact_sheet, save_png
     from ldm.common.memory_now import on_cpu
     from ldm.compiled import check_compilable
+    from ldm.data.captions import read_captions
     from ldm.generation_preflight import preflight
     from ldm.generation_work import Sizes
     from ldm.limits import MOST_FILES, check_count

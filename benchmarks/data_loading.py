@@ -62,7 +62,7 @@ def main():
     args = parser.parse_args()
     prepare()
     from ldm.data.dataset import ImageTextDataset
-    from ldm.data.opening import open_source
+    from ldm.data.sources.opening import open_source
 
     with tempfile.TemporaryDirectory() as folder:
         if args.dataset is None:

@@ -60,7 +60,7 @@ def _write_tar(path: Path, indices):
 
 def measure(path: str, data_filter: str):
     """Open the dataset in this process; print seconds and the growth of the resident memory, highest and lasting, in MB."""
-    from ldm.data.opening import open_source
+    from ldm.data.sources.opening import open_source
 
     if ".tar" in path:
         import webdataset.shardlists  # noqa: F401  # what importing the package takes is not the index's

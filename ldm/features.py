@@ -15,7 +15,7 @@ from ldm.conditions import encode_images
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache, Source
 from ldm.data.image_hashes import FILE, KeptHashes, hash_images
-from ldm.data.source import listed
+from ldm.data.sources.source import listed
 from ldm.data.visit import Visit
 from ldm.frozen import Frozen
 

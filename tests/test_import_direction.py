@@ -8,7 +8,7 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"batch_norms", "captions", "common", "learned_tokens", "sizes", "squares"},
+    {"batch_norms", "common", "learned_tokens", "sizes", "squares"},
     {"clip_files", "clip_format", "compiled_cache", "data", "diffusion", "limits", "networks", "scenes"},
     {"clip_config", "clip_tokenizer", "compiled", "generation_settings", "weights"},
     {"blame", "clip_folder", "generation_work", "lora_layouts", "model_a", "rule_clip"},

@@ -7,8 +7,8 @@ from PIL import ImageOps
 
 from ldm.data.buckets import AspectBuckets
 from ldm.data.crops import check_crop
-from ldm.data.mix import Mix
-from ldm.data.source import Captions, ImageSource
+from ldm.data.sources.mix import Mix
+from ldm.data.sources.source import Captions, ImageSource
 from ldm.data.transforms import clip_array, open_rgb, resize_and_crop, to_array
 from ldm.data.visit import Visit
 

@@ -28,7 +28,7 @@ from ldm.data.cache_files import (
     write_atomically,
     write_cache_file,
 )
-from ldm.data.source import listed
+from ldm.data.sources.source import listed
 from ldm.data.texts import printable
 
 OLD_KEYS = {"sources", "checksums"}  # of rows without a checksum of their header

@@ -3,7 +3,7 @@
 from typing import Optional
 
 from ldm.data.dataset import ImageTextDataset
-from ldm.data.opening import open_source
+from ldm.data.sources.opening import open_source
 
 
 class ImageTextFolder(ImageTextDataset):

@@ -5,7 +5,7 @@ from paddle.io import Dataset
 
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.feature_cache import FeatureCache
-from ldm.data.source import listed
+from ldm.data.sources.source import listed
 from ldm.features import DTYPES, PRIOR, find_sources, recipe_of_dataset
 from ldm.frozen import Frozen, open_release
 from ldm.training.arguments import DataArguments

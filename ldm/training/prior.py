@@ -5,7 +5,7 @@ from functools import partial
 from typing import ClassVar, Optional
 
 import config
-from ldm.captions import read_captions
+from ldm.data.captions import read_captions
 from ldm.model_c import ModelC
 from ldm.model_c_cached import CachedModelC
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output

@@ -4,7 +4,7 @@ from typing import Optional
 
 import numpy as np
 
-from ldm.data.mix import Mix
+from ldm.data.sources.mix import Mix
 
 OTHER_DRAWS = 3  # sets the order of the second set apart from that of the first
 KEPT = 2  # permutations of each set: a batch may span two epochs

@@ -10,7 +10,7 @@ from PIL import Image
 from ldm.data import image_sizes as module
 from ldm.data.buckets import RATIOS, AspectBuckets
 from ldm.data.image_sizes import image_sizes
-from ldm.data.opening import open_source
+from ldm.data.sources.opening import open_source
 
 
 def test_sides_are_the_releases():

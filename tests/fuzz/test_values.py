@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ldm.captions import read_captions
 from ldm.common.json_files import parse_json, read_json
+from ldm.data.captions import read_captions
 from ldm.training.prior import PriorDataArguments
 from ldm.training.whole import problem_of
 

@@ -16,7 +16,7 @@ import pytest
 from helpers import ROOT
 from PIL import Image
 
-from ldm.data.pairs import PairFolder
+from ldm.data.sources.pairs import PairFolder
 from ldm.scenes.checker import check
 from ldm.scenes.dataset import SceneSettings, read_scenes, scene_name, write_scenes
 from ldm.scenes.sampling import held_out

@@ -155,7 +155,7 @@ def test_trusted_images_are_not_read(place, monkeypatch, capsys):
     """By the trainer and by the script, once the script has seen them."""
     fill(place)
     opened = []
-    monkeypatch.setattr("ldm.data.pairs.PairFolder.open", lambda self, index: opened.append(index))
+    monkeypatch.setattr("ldm.data.sources.pairs.PairFolder.open", lambda self, index: opened.append(index))
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0})
     trainer = build_trainer(
         prior.build_task, *groups(place, "a", f"--feature_cache {place / 'cache'} --trust_mtime True")

@@ -12,7 +12,7 @@ from small_release import write_scenes_and_release
 import inference
 from ldm.data.buckets import AspectBuckets
 from ldm.data.feature_cache import FeatureCache
-from ldm.data.mix import Mix
+from ldm.data.sources.mix import Mix
 from ldm.features import fill_cache, recipe_of_dataset
 from ldm.frozen import open_release
 from ldm.scenes.dataset import SceneSettings, write_scenes

@@ -58,7 +58,7 @@ def read_table(name, input):
 
 def read_captions(input):
     """inference.py's --caption FILE.txt."""
-    from ldm.captions import read_captions
+    from ldm.data.captions import read_captions
 
     path = input.folder / "pictures" / "0.txt" if input.file is None else input.file
     return through_cli("inference.py", lambda: read_captions([str(path)]))

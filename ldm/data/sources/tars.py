@@ -6,12 +6,12 @@ import os
 import numpy as np
 
 from ldm.common.json_files import parse_json
-from ldm.data.braces import expanded
-from ldm.data.file_slices import FileSlices
-from ldm.data.names import Names
-from ldm.data.source import ImageSource, listed
-from ldm.data.stamps import stamp_of
-from ldm.data.tar_index import PARTS, indices_of_tars
+from ldm.data.sources.braces import expanded
+from ldm.data.sources.file_slices import FileSlices
+from ldm.data.sources.names import Names
+from ldm.data.sources.source import ImageSource, listed
+from ldm.data.sources.stamps import stamp_of
+from ldm.data.sources.tar_index import PARTS, indices_of_tars
 from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, decoded, one_line, printable
 
 IMAGE, TEXT, JSON = range(len(PARTS))

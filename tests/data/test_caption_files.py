@@ -1,10 +1,10 @@
-"""ldm.captions: what is a caption, and what is said of what is none, with file and line."""
+"""ldm.data.captions: what is a caption, and what is said of what is none, with file and line."""
 
 import os
 
 import pytest
 
-from ldm.captions import LONGEST, read_captions
+from ldm.data.captions import LONGEST, read_captions
 
 
 def test_texts_and_files_in_their_order(tmp_path):

@@ -6,8 +6,8 @@ import pickle
 import pytest
 from PIL import Image
 
-from ldm.data.opening import open_source
-from ldm.data.source import Captions
+from ldm.data.sources.opening import open_source
+from ldm.data.sources.source import Captions
 
 ROWS = [
     {"file_name": "a.png", "text": "first", "width": 300, "score": 5.5},

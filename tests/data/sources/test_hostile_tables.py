@@ -10,9 +10,9 @@ import subprocess
 import pytest
 from PIL import Image
 
-from ldm.data.filters import Filter
-from ldm.data.opening import open_source
-from ldm.data.source import Captions
+from ldm.data.sources.filters import Filter
+from ldm.data.sources.opening import open_source
+from ldm.data.sources.source import Captions
 from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, one_line
 from ldm.data.transforms import open_rgb
 

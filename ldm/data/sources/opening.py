@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from tqdm.auto import tqdm
 
-from ldm.data.filters import Filter
-from ldm.data.pairs import PairFolder, check_folder
-from ldm.data.source import ImageSource, Subset
-from ldm.data.tables import TABLES, open_table
-from ldm.data.tars import TarSource, find_tars
+from ldm.data.sources.filters import Filter
+from ldm.data.sources.pairs import PairFolder, check_folder
+from ldm.data.sources.source import ImageSource, Subset
+from ldm.data.sources.tables import TABLES, open_table
+from ldm.data.sources.tars import TarSource, find_tars
 
 
 def open_source(path, caption_key: str = "", data_filter: str = "", index_dir=None) -> ImageSource:

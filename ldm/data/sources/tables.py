@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ldm.common.json_files import parse_json
-from ldm.data.file_slices import FileSlices
-from ldm.data.pairs import IMAGE_SUFFIXES, is_regular
-from ldm.data.source import ImageSource, listed
-from ldm.data.stamps import stamp_of
+from ldm.data.sources.file_slices import FileSlices
+from ldm.data.sources.pairs import IMAGE_SUFFIXES, is_regular
+from ldm.data.sources.source import ImageSource, listed
+from ldm.data.sources.stamps import stamp_of
 from ldm.data.texts import LONGEST_METADATA, decoded, one_line, open_regular, printable
 
 TABLES = ("metadata.jsonl", "metadata.csv")

@@ -9,11 +9,12 @@ import tarfile
 import numpy as np
 import pytest
 
-from ldm.data import processes, tar_index
-from ldm.data.opening import open_source
-from ldm.data.source import Captions
-from ldm.data.tar_headers import _any_files, tar_files
-from ldm.data.tars import find_tars
+from ldm.data import processes
+from ldm.data.sources import tar_index
+from ldm.data.sources.opening import open_source
+from ldm.data.sources.source import Captions
+from ldm.data.sources.tar_headers import _any_files, tar_files
+from ldm.data.sources.tars import find_tars
 
 
 def write_tar(path, count=3, start=0, leave_out=(), **options):

@@ -10,7 +10,7 @@ from ldm.data.buckets import AspectBuckets
 from ldm.data.crops import place_crop, smart_place
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.image_sizes import image_sizes
-from ldm.data.opening import open_source
+from ldm.data.sources.opening import open_source
 from ldm.data.visit import Visit
 
 SHAPES = [(200, 100), (100, 200), (128, 128)]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from fractions import Fraction
 
-from ldm.data.source import ImageSource
+from ldm.data.sources.source import ImageSource
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.data import braces, image_sizes
-from ldm.data.braces import expanded, most_paths
+from ldm.data import image_sizes
 from ldm.data.kept_arrays import write_arrays
-from ldm.data.opening import open_source
-from ldm.data.tars import find_tars
+from ldm.data.sources import braces
+from ldm.data.sources.braces import expanded, most_paths
+from ldm.data.sources.opening import open_source
+from ldm.data.sources.tars import find_tars
 from ldm.data.transforms import open_rgb
 
 VARIANTS = 150  # of every layout; more by FUZZ=5000

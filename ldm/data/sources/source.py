@@ -34,7 +34,7 @@ class ImageSource(ABC):
 
     @abstractmethod
     def stamp(self, index: int) -> tuple[int, int, int, int]:
-        """stamp_of the image's file (ldm/data/stamps.py), its bytes being the image's: another stamp, perhaps another image."""
+        """stamp_of the image's file (ldm/data/sources/stamps.py), its bytes being the image's: another stamp, perhaps another image."""
 
     @abstractmethod
     def metadata(self, index: int) -> dict:

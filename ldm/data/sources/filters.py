@@ -5,7 +5,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from ldm.data.source import listed
+from ldm.data.sources.source import listed
 from ldm.data.texts import printable
 
 LONGEST = 2000  # characters of an expression

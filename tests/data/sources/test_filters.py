@@ -2,7 +2,7 @@
 
 import pytest
 
-from ldm.data.filters import Filter
+from ldm.data.sources.filters import Filter
 
 SAMPLE = {"width": 640, "height": 480, "aesthetic": 5.5, "tags": ["dog", "Beach"], "safe": True, "note": None, "a b": 3}
 
