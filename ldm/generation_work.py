@@ -8,7 +8,7 @@ import math
 from dataclasses import dataclass
 
 from ldm.generation_settings import GenerationSettings
-from ldm.networks.fused_attention import has_avx512
+from ldm.networks.layers.fused_attention import has_avx512
 from ldm.networks.levels import Level, build_levels
 from ldm.sizes import AUTOENCODER_FACTOR, decoder_grid, prior_grid
 

@@ -23,7 +23,7 @@ from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
-from ldm.networks.resample import resize
+from ldm.networks.layers.resample import resize
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.squares import cut_squares
 from ldm.stage import CascadeStage, EncoderOwner

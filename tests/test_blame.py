@@ -10,7 +10,7 @@ from ldm.common.images import save_png
 from ldm.conditions import encode_captions
 from ldm.generation import to_uint8
 from ldm.generation_settings import GenerationSettings
-from ldm.networks.linear import linear
+from ldm.networks.layers.linear import linear
 from ldm.pipeline import StableCascade
 from ldm.weights.files import TensorFile, state_entries, write_tensors
 

@@ -3,9 +3,9 @@
 import paddle
 from paddle import nn
 
-from ldm.networks.dot_product import dot_product_attention
-from ldm.networks.fused_attention import fused_attention_serves, fused_self_attention
-from ldm.networks.linear import linear, linear_map
+from ldm.networks.layers.dot_product import dot_product_attention
+from ldm.networks.layers.fused_attention import fused_attention_serves, fused_self_attention
+from ldm.networks.layers.linear import linear, linear_map
 
 
 class MultiHeadAttention(nn.Layer):

@@ -11,15 +11,15 @@ import paddle
 from paddle import nn
 
 from ldm.networks.attention import Attention2D
-from ldm.networks.broadcast import scale_and_shift
-from ldm.networks.depthwise import DepthwiseConv2D
-from ldm.networks.dropout import Dropout
-from ldm.networks.gelu import GELU
-from ldm.networks.linear import conv, linear
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import resize, to_channels_last
-from ldm.networks.response_norm import GlobalResponseNorm
-from ldm.networks.silu import SiLU
+from ldm.networks.layers.broadcast import scale_and_shift
+from ldm.networks.layers.depthwise import DepthwiseConv2D
+from ldm.networks.layers.dropout import Dropout
+from ldm.networks.layers.gelu import GELU
+from ldm.networks.layers.linear import conv, linear
+from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.resample import resize, to_channels_last
+from ldm.networks.layers.response_norm import GlobalResponseNorm
+from ldm.networks.layers.silu import SiLU
 
 
 @dataclass

@@ -7,11 +7,11 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import eager_on_cpu
-from ldm.networks.gelu import GELU
-from ldm.networks.linear import PointwiseConv2D, conv, linear, linear_map
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import (
+from ldm.networks.layers.broadcast import eager_on_cpu
+from ldm.networks.layers.gelu import GELU
+from ldm.networks.layers.linear import PointwiseConv2D, conv, linear, linear_map
+from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.resample import (
     Conv2D,
     Conv2DTranspose,
     PixelShuffle,

@@ -6,7 +6,7 @@ from helpers import distance
 from small_release import stir, write_scenes_and_release
 
 from ldm.model_b import ModelB
-from ldm.networks.resample import resize
+from ldm.networks.layers.resample import resize
 from ldm.training import decoder
 from ldm.training.arguments import parse_into
 from ldm.training.run import build_trainer

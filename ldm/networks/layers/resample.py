@@ -5,7 +5,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ldm.common.precision import float32_region
-from ldm.networks.broadcast import add_vector, eager_on_cpu
+from ldm.networks.layers.broadcast import add_vector, eager_on_cpu
 
 
 def to_channels_last(x):

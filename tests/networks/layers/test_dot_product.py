@@ -5,9 +5,9 @@ import pytest
 from helpers import distance
 from paddle.nn import functional as F
 
-from ldm.networks import dot_product
-from ldm.networks.dot_product import dot_product_attention
-from ldm.networks.dropout import Dropout, dropout
+from ldm.networks.layers import dot_product
+from ldm.networks.layers.dot_product import dot_product_attention
+from ldm.networks.layers.dropout import Dropout, dropout
 
 
 def tensors():

@@ -7,7 +7,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import eager_on_cpu, sum_over_image
+from ldm.networks.layers.broadcast import eager_on_cpu, sum_over_image
 
 
 class Linear(nn.Linear):
@@ -45,7 +45,7 @@ class _LinearMap(PyLayer):
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
-        x, weight = x.contiguous(), weight.contiguous()  # see `ldm.networks.norms`
+        x, weight = x.contiguous(), weight.contiguous()  # see `ldm.networks.layers.norms`
         ctx.save_for_backward(x, weight)
         return paddle.addmm(bias, x, weight)
 

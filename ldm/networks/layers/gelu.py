@@ -7,7 +7,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import eager_on_cpu
+from ldm.networks.layers.broadcast import eager_on_cpu
 
 FAR = 12.0  # beyond it GELU's slope is 0 or 1 to all digits of float32, and exp(-x^2 / 2) is still a normal number
 
@@ -28,7 +28,7 @@ class _GELU(PyLayer):
 
     @staticmethod
     def forward(ctx, x):
-        x = x.contiguous()  # see `ldm.networks.norms`
+        x = x.contiguous()  # see `ldm.networks.layers.norms`
         ctx.save_for_backward(x)
         return F.gelu(x)
 

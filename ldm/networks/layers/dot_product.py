@@ -6,8 +6,8 @@ import paddle
 from paddle.nn import functional as F
 
 from ldm.common.precision import float32_region
-from ldm.networks.broadcast import eager_on_cpu
-from ldm.networks.dropout import dropout
+from ldm.networks.layers.broadcast import eager_on_cpu
+from ldm.networks.layers.dropout import dropout
 
 IN_CACHE = 3 * 2**19  # scores (6 MB) that are worth computing at a time on a CPU
 

@@ -8,12 +8,12 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import over_image, scale_and_shift
-from ldm.networks.depthwise import LARGEST, DepthwiseConv2D
-from ldm.networks.gelu import FAR, GELU
-from ldm.networks.linear import Linear, linear, linear_map
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.response_norm import GlobalResponseNorm
+from ldm.networks.layers.broadcast import over_image, scale_and_shift
+from ldm.networks.layers.depthwise import LARGEST, DepthwiseConv2D
+from ldm.networks.layers.gelu import FAR, GELU
+from ldm.networks.layers.linear import Linear, linear, linear_map
+from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.response_norm import GlobalResponseNorm
 
 FLOAT32 = 1e-6  # relative, of float32 against float64 over sums of a few hundred numbers
 

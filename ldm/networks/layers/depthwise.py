@@ -6,8 +6,8 @@ import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
-from ldm.networks.broadcast import eager_on_cpu, over_image, sum_over_image
-from ldm.networks.resample import Conv2D
+from ldm.networks.layers.broadcast import eager_on_cpu, over_image, sum_over_image
+from ldm.networks.layers.resample import Conv2D
 
 LARGEST = 2**19  # numbers in a tensor; beyond it the copies cost more than Paddle's kernel does
 
@@ -31,7 +31,7 @@ class _Depthwise(PyLayer):
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
-        x, weight = x.contiguous(), weight.contiguous()  # see `ldm.networks.norms`
+        x, weight = x.contiguous(), weight.contiguous()  # see `ldm.networks.layers.norms`
         ctx.save_for_backward(x, weight)
         batch, height, width, channels = x.shape
         product = paddle.matmul(_windows(x, weight.shape[-1]), _bands(weight, width))

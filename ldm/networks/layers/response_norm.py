@@ -5,7 +5,7 @@ from paddle import nn
 from paddle.autograd import PyLayer
 
 from ldm.common.precision import float32_region
-from ldm.networks.broadcast import eager_on_cpu, over_image, scale_and_shift, scaled_and_shifted, sum_over_image
+from ldm.networks.layers.broadcast import eager_on_cpu, over_image, scale_and_shift, scaled_and_shifted, sum_over_image
 
 SMALLEST = 1e-30  # sum of squares; its root is nothing beside EPS
 EPS = 1e-6
@@ -52,7 +52,7 @@ class _ResponseNorm(PyLayer):
 
     @staticmethod
     def forward(ctx, x, gamma, beta):
-        x = x.contiguous()  # see `ldm.networks.norms`
+        x = x.contiguous()  # see `ldm.networks.layers.norms`
         sums = sum_over_image(x * x)
         relative, *_ = relative_response(sums)
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, gamma, beta)]

@@ -5,10 +5,11 @@ import pytest
 from helpers import distance
 
 from ldm.common.runtime import has_avx512
-from ldm.networks import attention, fused_attention
+from ldm.networks import attention
 from ldm.networks.attention import Attention2D
-from ldm.networks.dot_product import dot_product_attention
-from ldm.networks.fused_attention import fused_attention_serves, fused_self_attention
+from ldm.networks.layers import fused_attention
+from ldm.networks.layers.dot_product import dot_product_attention
+from ldm.networks.layers.fused_attention import fused_attention_serves, fused_self_attention
 
 NEEDS_AVX512 = pytest.mark.skipif(not has_avx512(), reason="this processor has no AVX-512")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 
-from ldm.networks.silu import SiLU
+from ldm.networks.layers.silu import SiLU
 
 
 def test_output_and_gradient_are_finite_and_right_everywhere():

@@ -9,7 +9,7 @@ import math
 import paddle
 
 from ldm.common.runtime import has_avx512
-from ldm.networks.broadcast import float32_on_cpu
+from ldm.networks.layers.broadcast import float32_on_cpu
 
 
 def fused_attention_serves(*tensors) -> bool:

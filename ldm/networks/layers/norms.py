@@ -6,7 +6,7 @@ from paddle.autograd import PyLayer
 from paddle.nn import functional as F
 
 from ldm.common.precision import float32_region
-from ldm.networks.broadcast import eager_on_cpu
+from ldm.networks.layers.broadcast import eager_on_cpu
 
 
 class LayerNorm2D(nn.Layer):

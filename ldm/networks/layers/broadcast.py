@@ -33,7 +33,7 @@ class _ScaleAndShift(PyLayer):
     @staticmethod
     def forward(ctx, x, scale, shift):
         ctx.wanted = [not tensor.stop_gradient for tensor in (x, scale, shift)]
-        x = x.contiguous()  # see `ldm.networks.norms`
+        x = x.contiguous()  # see `ldm.networks.layers.norms`
         ctx.save_for_backward(x, scale)
         ctx.rows = scale.shape[0], shift.shape[0]
         return scaled_and_shifted(x, scale, shift)
