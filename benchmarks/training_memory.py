@@ -115,8 +115,8 @@ def measure(args) -> dict:
 
 def train(args) -> dict:
     """What `measure` tells of one training, but for the process."""
+    from ldm.adapters.lora import DEFAULT_FILTERS
     from ldm.common.memory_now import forget_peak, peak_allocated
-    from ldm.networks.lora import DEFAULT_FILTERS
     from ldm.training.arguments import parse_into
     from ldm.training.cached import stack
     from ldm.training.draws import PriorDraws

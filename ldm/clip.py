@@ -8,8 +8,8 @@ from contextlib import nullcontext
 import numpy as np
 import paddle
 
+from ldm.adapters.tokens import LearnedTokens, parse_spec
 from ldm.clip_folder import load_image_tower, load_text_tower, load_tokenizer
-from ldm.learned_tokens import LearnedTokens, parse_spec
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, not ImageNet's
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -94,7 +94,7 @@ class TextEncoder:
     # Learned tokens ---------------------------------------------------------------------------------------------
 
     def learn_tokens(self, specs) -> LearnedTokens:
-        """Let the tokens that `specs` describe (see `ldm.learned_tokens`) be trained; new ones are added."""
+        """Let the tokens that `specs` describe (see `ldm.adapters.tokens`) be trained; new ones are added."""
         if self.learned is not None:
             raise ValueError("This text encoder is already learning tokens.")
         ids, _ = self._add_tokens(specs)

@@ -4,7 +4,7 @@ from typing import Optional
 
 import paddle
 
-from ldm.adapter import AdapterOwner
+from ldm.adapters.adapter import AdapterOwner
 from ldm.blame import check_finite
 from ldm.common.precision import float32_region
 from ldm.compiled import CompiledSampling

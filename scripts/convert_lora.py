@@ -36,7 +36,7 @@ def make_parser() -> Parser:
 
 def convert(args):
     """Do what the options name and say what was done."""
-    from ldm.lora_conversion import convert_lora, merge_lora
+    from ldm.adapters.convert import convert_lora, merge_lora
 
     if (args.layout is None) == (args.merge_into is None):
         raise ValueError("Give either --layout, to convert the LoRA, or --merge_into, to merge it into a prior.")

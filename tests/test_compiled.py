@@ -11,9 +11,9 @@ from tiny_networks import inputs_b, inputs_c, stage_b, stage_c
 
 import ldm.compiled
 import ldm.compiled_cache
+from ldm.adapters.lora import LoRA
 from ldm.compiled import PROGRAM, WEIGHTS, CompiledUNet
 from ldm.compiled_cache import RECORD, ProgramCache, checksum, default_folder
-from ldm.networks.lora import LoRA
 from ldm.pipeline import GenerationSettings, StableCascade
 
 NETWORKS = {

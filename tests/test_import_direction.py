@@ -8,13 +8,13 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"batch_norms", "common", "learned_tokens", "sizes", "squares"},
+    {"batch_norms", "common", "sizes", "squares"},
     {"clip_files", "clip_format", "compiled_cache", "data", "diffusion", "limits", "networks", "scenes"},
     {"clip_config", "clip_tokenizer", "compiled", "generation_settings", "weights"},
-    {"blame", "clip_folder", "generation_work", "lora_layouts", "model_a", "rule_clip"},
-    {"clip", "clip_tower", "generation", "generation_memory", "lora_files", "rule_release", "tokenizer_building"},
-    {"clip_pair", "frozen", "generation_preflight", "lora_base", "untrained"},
-    {"adapter", "conditions", "lora_conversion"},
+    {"adapters", "blame", "clip_folder", "generation_work", "model_a", "rule_clip"},
+    {"clip", "clip_tower", "generation", "generation_memory", "rule_release", "tokenizer_building"},
+    {"clip_pair", "frozen", "generation_preflight", "untrained"},
+    {"conditions"},
     {"decoder_features", "features", "stage"},
     {"model_b", "model_c", "model_previewer"},
     {"model_b_cached", "model_c_cached", "pipeline"},

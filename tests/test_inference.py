@@ -184,9 +184,9 @@ def test_a_lora_changes_the_image_and_is_noted_in_it(capsys, rule_release, tmp_p
 
 
 def test_a_lora_of_another_size_is_refused(capsys, rule_release, tmp_path):
-    from ldm.lora_files import LoraFile, write_lora
-    from ldm.lora_layouts import LowRankUpdate
-    from ldm.networks.lora import find_targets
+    from ldm.adapters.files import LoraFile, write_lora
+    from ldm.adapters.layouts import LowRankUpdate
+    from ldm.adapters.lora import find_targets
     from ldm.weights.release import build_unfilled, network_config
 
     config = network_config(rule_release / "stage_c_lite.safetensors", "stage_c")

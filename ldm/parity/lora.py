@@ -2,9 +2,9 @@
 
 import paddle
 
-from ldm.lora_files import merge_into
-from ldm.lora_layouts import from_named, from_positional, to_named, to_positional
-from ldm.networks.lora import LoRA, find_targets, linear_targets
+from ldm.adapters.files import merge_into
+from ldm.adapters.layouts import from_named, from_positional, to_named, to_positional
+from ldm.adapters.lora import LoRA, find_targets, linear_targets
 from ldm.networks.stage_c import StageC
 from ldm.parity.networks import FORWARD, STAGE_C_INPUTS
 from ldm.parity.record import Check, Record, relative_error

@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
+from ldm.adapters.layouts import POSITIONAL
 from ldm.clip_tower import write_tower
 from ldm.common.atomic import atomic_path
 from ldm.common.json_files import read_json
-from ldm.lora_layouts import POSITIONAL
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.training.lora import KIND, check_config, merged_prior, write_adapter
 from ldm.training.task import NetworkEntry

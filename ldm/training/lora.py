@@ -7,11 +7,11 @@ from typing import Optional
 
 import numpy as np
 
-from ldm.lora_base import BASE_KEY, ROUNDED_KEY, base_notes
-from ldm.lora_files import FILTERS_KEY, LARGEST_TOKEN, LoraFile, TokenUpdate, merge_into, write_lora
-from ldm.lora_layouts import POSITIONAL, from_positional
+from ldm.adapters.base import BASE_KEY, ROUNDED_KEY, base_notes
+from ldm.adapters.files import FILTERS_KEY, LARGEST_TOKEN, LoraFile, TokenUpdate, merge_into, write_lora
+from ldm.adapters.layouts import POSITIONAL, from_positional
+from ldm.adapters.lora import find_targets
 from ldm.model_c import ModelC
-from ldm.networks.lora import find_targets
 from ldm.training.task import NetworkEntry
 from ldm.weights.fingerprint import heads_of_state, state_fingerprint
 from ldm.weights.naming import errors_name

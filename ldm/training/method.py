@@ -4,9 +4,9 @@ import math
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ldm.learned_tokens import parse_spec
+from ldm.adapters.lora import DEFAULT_FILTERS
+from ldm.adapters.tokens import parse_spec
 from ldm.model_c import ModelC
-from ldm.networks.lora import DEFAULT_FILTERS
 from ldm.training.lora import KIND, lora_entry
 from ldm.training.parts import PartsArguments, choose_trained
 from ldm.training.task import NetworkEntry

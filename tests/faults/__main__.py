@@ -74,7 +74,7 @@ def import_everything():
     import paddlenlp.transformers  # noqa: F401
     from paddlenlp.transformers import CLIPTokenizer  # noqa: F401
 
-    import ldm.lora_conversion  # noqa: F401
+    import ldm.adapters.convert  # noqa: F401
     import ldm.pipeline  # noqa: F401
     import ldm.training.run  # noqa: F401
     import ldm.weights.conversion  # noqa: F401

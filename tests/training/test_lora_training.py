@@ -9,10 +9,10 @@ import paddle
 import pytest
 from helpers import distance, run_python
 
+from ldm.adapters.files import read_lora
+from ldm.adapters.lora import find_targets
 from ldm.frozen import Frozen
-from ldm.lora_files import read_lora
 from ldm.model_c import ModelC
-from ldm.networks.lora import find_targets
 from ldm.scenes.dataset import SceneSettings, write_scenes
 from ldm.training import prior
 from ldm.training.arguments import parse_into

@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from ldm.lora_base import check_base, without_base
-from ldm.lora_files import LoraFile, change_weights, read_lora, write_lora
+from ldm.adapters.base import check_base, without_base
+from ldm.adapters.files import LoraFile, change_weights, read_lora, write_lora
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.weights.convert import convert_file, is_paddle_layout
 from ldm.weights.detect import stored_config

@@ -9,10 +9,10 @@ from checkpoints import CONFIGS, edit, metadata, unfilled, write_official
 from helpers import REFERENCE, distance
 from safetensors.numpy import load_file, save_file
 
-from ldm.lora_conversion import read_for
-from ldm.lora_files import LoraFile, TokenUpdate, merge_into, read_lora, write_lora
-from ldm.lora_layouts import LowRankUpdate
-from ldm.networks.lora import find_targets
+from ldm.adapters.convert import read_for
+from ldm.adapters.files import LoraFile, TokenUpdate, merge_into, read_lora, write_lora
+from ldm.adapters.layouts import LowRankUpdate
+from ldm.adapters.lora import find_targets
 from ldm.weights.plan import WeightsMismatch
 from ldm.weights.release import build_unfilled, load_network
 

@@ -10,10 +10,19 @@ from checkpoints import CONFIGS, edit, metadata, unfilled, write_official
 from safetensors.numpy import load_file, save_file
 from test_lora_files import random_lora
 
+from ldm.adapters.base import BASE_KEY, ROUNDED_KEY, base_notes, check_base
+from ldm.adapters.files import (
+    EMBEDDINGS,
+    INDICES,
+    LoraFile,
+    TokenUpdate,
+    change_weights,
+    merge_into,
+    read_lora,
+    write_lora,
+)
+from ldm.adapters.lora import LoRA
 from ldm.clip import TextEncoder
-from ldm.lora_base import BASE_KEY, ROUNDED_KEY, base_notes, check_base
-from ldm.lora_files import EMBEDDINGS, INDICES, LoraFile, TokenUpdate, change_weights, merge_into, read_lora, write_lora
-from ldm.networks.lora import LoRA
 from ldm.weights.convert import convert_file
 from ldm.weights.fingerprint import PRECISIONS, fingerprint_in, heads_of_file, heads_of_state, state_fingerprint
 from ldm.weights.release import load_network

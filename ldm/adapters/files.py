@@ -8,9 +8,7 @@ from typing import Optional
 import numpy as np
 import paddle
 
-from ldm.common.json_files import parse_json
-from ldm.learned_tokens import parse_spec
-from ldm.lora_layouts import (
+from ldm.adapters.layouts import (
     NAMED,
     POSITIONAL,
     LowRankUpdate,
@@ -22,7 +20,9 @@ from ldm.lora_layouts import (
     to_named,
     to_positional,
 )
-from ldm.networks.lora import DEFAULT_FILTERS, add_to_weight, find_targets, linear_targets
+from ldm.adapters.lora import DEFAULT_FILTERS, add_to_weight, find_targets, linear_targets
+from ldm.adapters.tokens import parse_spec
+from ldm.common.json_files import parse_json
 from ldm.weights.convert import check_dtype, check_float
 from ldm.weights.detect import note
 from ldm.weights.files import TensorFile, write_tensors
@@ -39,7 +39,7 @@ FILTERS_KEY, TOKENS_KEY, LAYOUT_KEY = "filters", "tokens", "lora_layout"  # in t
 class TokenUpdate:
     """What is added to rows of the token embedding: indices (n,), embeddings (n, width), and what describes the tokens.
 
-    specs: as `ldm.learned_tokens` reads them; new tokens count on from the text encoder's vocabulary in their order.
+    specs: as `ldm.adapters.tokens` reads them; new tokens count on from the text encoder's vocabulary in their order.
     """
 
     indices: np.ndarray

@@ -6,7 +6,7 @@ import pytest
 from helpers import distance
 from tiny_networks import TINY_C, filled, inputs_c, stage_c, unreached
 
-from ldm.networks.lora import LoRA, find_targets, linear_targets
+from ldm.adapters.lora import LoRA, find_targets, linear_targets
 from ldm.networks.stage_c import StageC
 
 NO_GRAD = paddle.no_grad()

@@ -11,7 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from ldm.networks.lora import Target
+from ldm.adapters.lora import Target
 from ldm.weights.plan import release_key_of, report_mismatch
 from ldm.weights.rules import RULES, Layout
 

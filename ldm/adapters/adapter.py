@@ -5,9 +5,9 @@ from typing import Optional
 
 from paddle import nn
 
-from ldm.lora_base import check_base
-from ldm.lora_files import LoraFile, merge_into, read_lora
-from ldm.networks.lora import LoRA
+from ldm.adapters.base import check_base
+from ldm.adapters.files import LoraFile, merge_into, read_lora
+from ldm.adapters.lora import LoRA
 from ldm.weights.loading import load_weights
 from ldm.weights.naming import errors_name
 from ldm.weights.plan import check_same_shapes
@@ -34,7 +34,7 @@ class AdapterOwner:
     def adapt(self, tokens=(), train_unet: bool = False, **lora) -> Adapter:
         """Train the tokens that the texts `tokens` describe, and a LoRA where `lora` has its settings.
 
-        lora: filters, rank, alpha, dropout and seed of `ldm.networks.lora.LoRA`, which freezes the UNet. train_unet
+        lora: filters, rank, alpha, dropout and seed of `ldm.adapters.lora.LoRA`, which freezes the UNet. train_unet
         keeps the UNet trained beside the tokens.
         """
         if lora and train_unet:

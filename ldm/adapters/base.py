@@ -6,7 +6,7 @@ names none, as those of the release and of other tools, is taken for any prior o
 
 import re
 
-from ldm.lora_files import LoraFile
+from ldm.adapters.files import LoraFile
 from ldm.weights.fingerprint import PRECISIONS, fingerprint_in, heads_of_file
 
 BASE_KEY, ROUNDED_KEY = "base_fingerprint", "base_fingerprints_rounded"  # in the metadata; the latter: half precisions
