@@ -5,8 +5,8 @@ from functools import cached_property
 import paddle
 
 from ldm.blame import blame_network
-from ldm.clip import ImageEncoder, TextEncoder
-from ldm.clip_files import weight_files
+from ldm.clip.encoders import ImageEncoder, TextEncoder
+from ldm.clip.files import weight_files
 from ldm.weights.bundled import weights_folder
 from ldm.weights.release import Release, check_device_dtype
 

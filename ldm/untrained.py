@@ -9,10 +9,10 @@ import paddle
 from paddle import nn
 
 from ldm.batch_norms import settle_batch_norms
-from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
+from ldm.clip.tokenizer_training import write_tokenizer
+from ldm.clip.tower import new_image_tower, new_text_tower, write_tower
 from ldm.common.json_files import read_json
 from ldm.networks.unet import CascadeUNet
-from ldm.tokenizer_building import write_tokenizer
 from ldm.weights.arguments import check_arguments
 from ldm.weights.convert import save_weights
 from ldm.weights.release import file_name, network_class

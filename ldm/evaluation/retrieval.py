@@ -5,7 +5,7 @@ import paddle
 from PIL import Image
 
 from ldm.blame import check_finite
-from ldm.clip_pair import best_matches
+from ldm.clip.pair import best_matches
 from ldm.data.transforms import clip_array
 from ldm.evaluation.bench import Bench
 from ldm.evaluation.measures import wilson

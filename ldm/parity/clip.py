@@ -2,7 +2,7 @@
 
 import paddle
 
-from ldm.clip_folder import load_image_tower, load_text_tower
+from ldm.clip.folder import load_image_tower, load_text_tower
 from ldm.parity.record import Check, Record, relative_error
 
 FORWARD = 1e-5

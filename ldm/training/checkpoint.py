@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ldm.adapters.layouts import POSITIONAL
-from ldm.clip_tower import write_tower
+from ldm.clip.tower import write_tower
 from ldm.common.atomic import atomic_path
 from ldm.common.json_files import read_json
 from ldm.networks.variants import VARIANTS, variant_config

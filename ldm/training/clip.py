@@ -7,10 +7,10 @@ from typing import Optional
 import numpy as np
 
 import config
-from ldm.clip import TextEncoder
-from ldm.clip_folder import load_tokenizer
-from ldm.clip_pair import ClipPair
-from ldm.clip_tower import tower_config
+from ldm.clip.encoders import TextEncoder
+from ldm.clip.folder import load_tokenizer
+from ldm.clip.pair import ClipPair
+from ldm.clip.tower import tower_config
 from ldm.training.arguments import DataArguments
 from ldm.training.collate import Collator
 from ldm.training.data import open_dataset

@@ -22,7 +22,7 @@ from ldm.adapters.files import (
     write_lora,
 )
 from ldm.adapters.lora import LoRA
-from ldm.clip import TextEncoder
+from ldm.clip.encoders import TextEncoder
 from ldm.weights.convert import convert_file
 from ldm.weights.fingerprint import PRECISIONS, fingerprint_in, heads_of_file, heads_of_state, state_fingerprint
 from ldm.weights.release import load_network

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from clip_files import TEXT, VISION
 
-from ldm.clip import ImageEncoder, TextEncoder
+from ldm.clip.encoders import ImageEncoder, TextEncoder
 from ldm.rule_clip import write_tokenizer
 
 

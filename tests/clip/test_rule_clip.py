@@ -9,7 +9,7 @@ from clip_files import TEXT, VISION
 from helpers import distance
 from safetensors.numpy import load_file
 
-from ldm.clip import ImageEncoder, TextEncoder
+from ldm.clip.encoders import ImageEncoder, TextEncoder
 from ldm.rule_clip import write_image_encoder, write_text_encoder
 
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 from small_release import write_scenes_and_release
 
-from ldm.clip_pair import ClipPair
+from ldm.clip.pair import ClipPair
 from ldm.scenes.captions import POSITION_WORDS, RELATION_WORDS, SHAPE_WORDS, SIZE_WORDS
 from ldm.scenes.shapes import SHAPES
 from ldm.training import clip

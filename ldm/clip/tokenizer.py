@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ldm.clip_format import END, START, WORD_END, byte_letters
+from ldm.clip.format import END, START, WORD_END, byte_letters
 from ldm.common.json_files import read_json
 
 LARGEST_MERGES = 16 << 20  # bytes; CLIP's have half a megabyte

@@ -1,6 +1,6 @@
 """CLIP towers (Radford et al., https://arxiv.org/abs/2103.00020) made from nothing, and written as folders.
 
-A tower is described by the fields of its config.json, a plain dictionary; `ldm.clip_folder` reads the folders.
+A tower is described by the fields of its config.json, a plain dictionary; `ldm.clip.folder` reads the folders.
 """
 
 from pathlib import Path
@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ldm.clip_config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, field_problems
-from ldm.clip_folder import empty_model, hugging_face_names, tower_classes
-from ldm.clip_format import write_config
+from ldm.clip.config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, field_problems
+from ldm.clip.folder import empty_model, hugging_face_names, tower_classes
+from ldm.clip.format import write_config
 from ldm.weights.convert import check_dtype
 from ldm.weights.files import write_tensors
 from ldm.weights.plan import report_mismatch
@@ -32,8 +32,8 @@ PATCH_PLACE_STD = 0.3  # of a new image tower's positions: about what its patche
 def new_text_tower(config: dict):
     """CLIPTextModelWithProjection with random weights, trainable, in training mode.
 
-    config: every field of `ldm.clip_config.TEXT_FIELDS`; the vocabulary's size and ids are what
-    `ldm.tokenizer_building.write_tokenizer` returns. The weights are drawn from Paddle's generator, by the standard
+    config: every field of `ldm.clip.config.TEXT_FIELDS`; the vocabulary's size and ids are what
+    `ldm.clip.tokenizer_training.write_tokenizer` returns. The weights are drawn from Paddle's generator, by the standard
     deviations of Hugging Face's CLIP (the rest by width and depth, biases 0) except for the embeddings: WORD_STD, for
     start, end and padding MARK_STD, and PLACE_STD. ValueError lists every field that is missing, unknown or impossible.
     """
@@ -47,7 +47,7 @@ def new_text_tower(config: dict):
 
 
 def new_image_tower(config: dict):
-    """CLIPVisionModelWithProjection; `ldm.clip_config.IMAGE_FIELDS`; as `new_text_tower`, positions PATCH_PLACE_STD."""
+    """CLIPVisionModelWithProjection; `ldm.clip.config.IMAGE_FIELDS`; as `new_text_tower`, positions PATCH_PLACE_STD."""
     tower = _new_tower("image", config)
     places = tower.vision_model.positional_embedding.weight
     places.set_value(places * (PATCH_PLACE_STD / HUGGING_FACE_STD))

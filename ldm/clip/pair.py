@@ -11,8 +11,8 @@ import paddle
 import paddle.nn.functional as F
 from paddle import nn
 
-from ldm.clip import ImageEncoder
-from ldm.clip_folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.clip.encoders import ImageEncoder
+from ldm.clip.folder import load_image_tower, load_text_tower, load_tokenizer
 
 FIRST_LOGIT_SCALE = math.log(1 / 0.07)  # section 2.5 of the paper, like the bound
 LARGEST_LOGIT_SCALE = math.log(100)
@@ -44,7 +44,7 @@ class ClipPair(nn.Layer):
     def from_folder(
         cls, release_folder, text_encoder="text_encoder", image_encoder="image_encoder", tokenizer="tokenizer"
     ):
-        """The towers of a release folder in float32, to go on training; errors as in `ldm.clip_folder`.
+        """The towers of a release folder in float32, to go on training; errors as in `ldm.clip.folder`.
 
         The tokenizer is read for its end token, where captions are embedded. The temperature starts anew: it is no
         part of the towers' folders.

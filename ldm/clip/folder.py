@@ -12,10 +12,10 @@ from math import prod
 import numpy as np
 import paddle
 
-from ldm.clip_config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, check_size, field_problems
-from ldm.clip_files import existing_file, existing_folder, read_folder_json, remedy, weight_files
-from ldm.clip_format import LAYER_NORM_EPS
-from ldm.clip_tokenizer import check_tokenizer_files
+from ldm.clip.config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, check_size, field_problems
+from ldm.clip.files import existing_file, existing_folder, read_folder_json, remedy, weight_files
+from ldm.clip.format import LAYER_NORM_EPS
+from ldm.clip.tokenizer import check_tokenizer_files
 from ldm.weights.convert import check_float
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import report_mismatch

@@ -1,4 +1,4 @@
-"""ldm.tokenizer_building: a vocabulary learned from captions, in files that PaddleNLP's tokenizer reads."""
+"""ldm.clip.tokenizer_training: a vocabulary learned from captions, in files that PaddleNLP's tokenizer reads."""
 
 import json
 import random
@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from ldm.clip import TextEncoder
-from ldm.clip_folder import TOKENIZER_FILES, load_tokenizer
-from ldm.clip_tower import new_text_tower
+from ldm.clip.encoders import TextEncoder
+from ldm.clip.folder import TOKENIZER_FILES, load_tokenizer
+from ldm.clip.tokenizer_training import count_words, write_tokenizer
+from ldm.clip.tower import new_text_tower
 from ldm.rule_clip import write_tokenizer as write_byte_tokenizer
 from ldm.scenes.dataset import SceneSettings, make_example
-from ldm.tokenizer_building import count_words, write_tokenizer
 
 SCENES = SceneSettings(count=600)
 CAPTIONS = [make_example(SCENES, index)[1] for index in range(SCENES.count)]

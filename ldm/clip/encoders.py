@@ -1,6 +1,6 @@
 """The frozen CLIP towers (Radford et al., https://arxiv.org/abs/2103.00020): captions and images -> embeddings.
 
-Notation: B images or captions, L tokens, S the side of an image. Reading their folders is `ldm.clip_folder`'s.
+Notation: B images or captions, L tokens, S the side of an image. Reading their folders is `ldm.clip.folder`'s.
 """
 
 from contextlib import nullcontext
@@ -9,7 +9,7 @@ import numpy as np
 import paddle
 
 from ldm.adapters.tokens import LearnedTokens, parse_spec
-from ldm.clip_folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.clip.folder import load_image_tower, load_text_tower, load_tokenizer
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, not ImageNet's
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -7,15 +7,15 @@ import json
 from collections import Counter
 from tempfile import TemporaryDirectory
 
-from ldm.clip_folder import load_tokenizer
-from ldm.clip_format import END, SMALLEST_VOCABULARY, START, WORD_END, byte_letters, write_tokenizer_files
+from ldm.clip.folder import load_tokenizer
+from ldm.clip.format import END, SMALLEST_VOCABULARY, START, WORD_END, byte_letters, write_tokenizer_files
 
 LARGEST_VOCABULARY = 49408  # PaddleNLP's CLIPTokenizer reads no more merges than CLIP's own vocabulary has
 SHORTEST = 3  # start, one token, end
 
 
 def write_tokenizer(folder, captions, max_length: int, vocab_size: int) -> dict:
-    """Learn a vocabulary of at most `vocab_size` tokens and write the folder that `ldm.clip_folder.load_tokenizer` reads.
+    """Learn a vocabulary of at most `vocab_size` tokens and write the folder that `ldm.clip.folder.load_tokenizer` reads.
 
     captions: strings, in any order: it does not change the files. max_length: the most tokens of a caption, start and
     end included. Fewer tokens than asked for are made when every word already is one. Returns what the text tower's
