@@ -86,7 +86,7 @@ def generate(args):
     from ldm.common.atomic import atomic_path
     from ldm.common.images import check_writable, contact_sheet, save_png
     from ldm.common.memory_now import on_cpu
-    from ldm.compiled import check_compilable
+    from ldm.compiled.unet import check_compilable
     from ldm.data.captions import read_captions
     from ldm.generation_preflight import preflight
     from ldm.generation_work import Sizes

@@ -56,7 +56,7 @@ def paddle_eager(rows, inner, columns):
 def paddle_program(rows, inner, columns):
     import paddle
 
-    from ldm.compiled import PROGRAM, open_program
+    from ldm.compiled.unet import PROGRAM, open_program
 
     paddle.set_device("cpu")
     network = paddle.nn.Linear(inner, columns)

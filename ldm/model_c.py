@@ -7,7 +7,7 @@ import paddle
 from ldm.adapters.adapter import AdapterOwner
 from ldm.blame import check_finite
 from ldm.common.precision import float32_region
-from ldm.compiled import CompiledSampling
+from ldm.compiled.unet import CompiledSampling
 from ldm.conditions import (
     EncodedCaptions,
     assemble_prior_conditions,

@@ -8,7 +8,7 @@ import paddle
 import config
 from ldm.common.given_paths import check_file
 from ldm.common.memory_now import available, on_cpu
-from ldm.compiled_cache import default_folder
+from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions
 from ldm.diffusion.noise import image_seeds
 from ldm.frozen import open_release
@@ -132,7 +132,7 @@ class StableCascade:
         """Generate by compiled programs from now on (CPU, float32), kept in `folder`, by default the user's cache.
 
         The first image of a size and batch size takes longer, and its programs the disk space of the weights, once.
-        LoRAs are loaded before. keep_weights False saves memory where everything is of one size: see `ldm.compiled`.
+        LoRAs are loaded before. keep_weights False saves memory where everything is of one size: see `ldm.compiled.unet`.
         """
         self._compile_options = (default_folder() if folder is None else folder, keep_weights)
         for stage in self._loaded.values():

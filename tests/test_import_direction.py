@@ -9,7 +9,7 @@ from helpers import ROOT
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
     {"batch_norms", "common", "sizes", "squares"},
-    {"compiled_cache", "data", "diffusion", "limits", "networks", "scenes"},
+    {"data", "diffusion", "limits", "networks", "scenes"},
     {"compiled", "generation_settings", "weights"},
     {"adapters", "blame", "generation_work", "model_a"},
     {"clip", "generation", "generation_memory"},

@@ -48,7 +48,7 @@ def channel_mlp(c_in: int, c: int, dropout: float, residual_scale: float) -> nn.
 
 
 def over_positions(mlp, x):
-    """mlp on x (B, H, W, C) as (B, H * W, C): oneDNN's kernels for Linear, used where `ldm.compiled` is, take no more."""
+    """mlp on x (B, H, W, C) as (B, H * W, C): oneDNN's kernels for Linear, used where `ldm.compiled.unet` is, take no more."""
     batch, height, width, channels = x.shape
     return mlp(x.reshape([batch, height * width, channels])).reshape([batch, height, width, -1])
 

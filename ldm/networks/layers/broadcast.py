@@ -85,7 +85,7 @@ def sum_over_image(x):
 def eager_on_cpu(*tensors) -> bool:
     """Whether Paddle's own CPU kernels compute, and these tensors are float32.
 
-    A traced program (`ldm.compiled`) has oneDNN's kernels, which broadcast well.
+    A traced program (`ldm.compiled.unet`) has oneDNN's kernels, which broadcast well.
     """
     return paddle.in_dynamic_mode() and float32_on_cpu(*tensors)
 

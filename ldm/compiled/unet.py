@@ -1,6 +1,6 @@
 """A UNet's step as a compiled program: traced once, its operations fused and computed by oneDNN. For CPUs, float32.
 
-Tracing takes a while and writes the weights once more, so programs are kept in a folder; see `ldm.compiled_cache`.
+Tracing takes a while and writes the weights once more, so programs are kept in a folder; see `ldm.compiled.cache`.
 What follows from the conditions is computed by the network itself, once per generation (`CascadeUNet.prepare`).
 """
 
@@ -11,7 +11,7 @@ import paddle
 from paddle import nn
 
 from ldm.common.runtime import has_avx512
-from ldm.compiled_cache import ProgramCache, content_hash, source_hash
+from ldm.compiled.cache import ProgramCache, content_hash, source_hash
 from ldm.networks.attention import MultiHeadAttention
 from ldm.networks.blocks import FeedForwardBlock, ResBlock, TimestepBlock
 from ldm.networks.stage_b import StageB

@@ -48,9 +48,10 @@ def content_hash(state: dict) -> str:
 
 def source_hash() -> str:
     """One hash of the networks' own source and of what compiles them: another version traces another program."""
-    here = Path(__file__).resolve().parent
-    sources = [*files_of(here / "networks"), here / "compiled.py", here / "precision.py"]
-    return sha256_together({path.name: sha256_of(path) for path in sources if path.suffix == ".py"})
+    ldm = Path(__file__).resolve().parents[1]
+    common = [ldm / "common" / name for name in ("precision.py", "runtime.py")]
+    sources = [*files_of(ldm / "networks"), *files_of(ldm / "compiled"), *common]
+    return sha256_together({str(path.relative_to(ldm)): sha256_of(path) for path in sources if path.suffix == ".py"})
 
 
 def checksum(path) -> str:

@@ -9,11 +9,11 @@ import pytest
 from helpers import distance
 from tiny_networks import inputs_b, inputs_c, stage_b, stage_c
 
-import ldm.compiled
-import ldm.compiled_cache
+import ldm.compiled.cache
+import ldm.compiled.unet
 from ldm.adapters.lora import LoRA
-from ldm.compiled import PROGRAM, WEIGHTS, CompiledUNet
-from ldm.compiled_cache import RECORD, ProgramCache, checksum, default_folder
+from ldm.compiled.cache import RECORD, ProgramCache, checksum, default_folder
+from ldm.compiled.unet import PROGRAM, WEIGHTS, CompiledUNet
 from ldm.pipeline import GenerationSettings, StableCascade
 
 NETWORKS = {
@@ -108,7 +108,7 @@ def test_another_source_or_version_misses(tmp_path, said, monkeypatch):
     (x, r), conditions = split(inputs_c(network))
     for index, (name, value) in enumerate([("source", "a"), ("source", "b"), ("version", "9.9")]):
         if name == "source":
-            monkeypatch.setattr(ldm.compiled, "source_hash", lambda: value)
+            monkeypatch.setattr(ldm.compiled.unet, "source_hash", lambda: value)
         else:
             monkeypatch.setattr(paddle, "__version__", value)
         CompiledUNet(network, tmp_path, say=said.append).bound(x.shape[2:], **conditions)
@@ -157,7 +157,7 @@ def test_every_flipped_bit_is_seen(tmp_path):
     path.write_bytes(data)
     for piece in (len(data), 1 << 12, 33_333):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(ldm.compiled_cache, "PIECE", piece)
+            patch.setattr(ldm.compiled.cache, "PIECE", piece)
             sums = {checksum(path)}
             places = [0, piece - 1, min(piece, len(data) - 1), len(data) - 1, *generator.integers(0, len(data), 60)]
             for place in dict.fromkeys(map(int, places)):
@@ -259,7 +259,7 @@ def test_what_cannot_be_compiled_is_refused(tmp_path, monkeypatch):
         compiled.bound(x.shape[2:], **conditions, cnet=[None])
     with pytest.raises(ValueError, match="the conditions sca"):
         compiled.bound(x.shape[2:], **conditions, sca=r)
-    monkeypatch.setattr(ldm.compiled_cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    monkeypatch.setattr(ldm.compiled.cache.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(ValueError, match="takes 0.0 GB.*0.0 GB left.*--compile_cache"):
         compiled.bound(x.shape[2:], **conditions)
     (tmp_path / "file").write_text("")
