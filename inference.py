@@ -88,9 +88,9 @@ def generate(args):
     from ldm.common.memory_now import on_cpu
     from ldm.compiled.unet import check_compilable
     from ldm.data.captions import read_captions
-    from ldm.generation_preflight import preflight
-    from ldm.generation_work import Sizes
-    from ldm.limits import MOST_FILES, check_count
+    from ldm.generation.limits import MOST_FILES, check_count
+    from ldm.generation.preflight import preflight
+    from ldm.generation.work import Sizes
     from ldm.pipeline import GenerationSettings, StableCascade, native_size, networks_of
     from ldm.weights.bundled import weights_folder
 

@@ -30,8 +30,8 @@ def measure(weights: str, size: str) -> dict:
     prepare()
     from ldm.common.memory_now import on_cpu
     from ldm.common.process_memory import peak_memory, resident_memory
-    from ldm.generation_settings import GenerationSettings
-    from ldm.generation_work import Sizes
+    from ldm.generation.settings import GenerationSettings
+    from ldm.generation.work import Sizes
     from ldm.pipeline import StableCascade, networks_of
 
     sides, _, way = size.partition(":")

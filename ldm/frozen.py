@@ -4,9 +4,9 @@ from functools import cached_property
 
 import paddle
 
-from ldm.blame import blame_network
 from ldm.clip.encoders import ImageEncoder, TextEncoder
 from ldm.clip.files import weight_files
+from ldm.generation.blame import blame_network
 from ldm.weights.bundled import weights_folder
 from ldm.weights.release import Release, check_device_dtype
 

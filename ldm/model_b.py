@@ -4,7 +4,6 @@ from typing import Optional
 
 import paddle
 
-from ldm.blame import check_finite
 from ldm.common.precision import float32_region
 from ldm.compiled.unet import CompiledSampling
 from ldm.conditions import (
@@ -21,8 +20,9 @@ from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
-from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.blame import check_finite
+from ldm.generation.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.networks.layers.resample import resize
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.squares import cut_squares

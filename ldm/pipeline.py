@@ -12,10 +12,10 @@ from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions
 from ldm.diffusion.noise import image_seeds
 from ldm.frozen import open_release
-from ldm.generation import caption_batch
-from ldm.generation_memory import Networks, check_loading, check_room, numbers_in
-from ldm.generation_settings import GenerationSettings
-from ldm.generation_work import Sizes
+from ldm.generation.memory import Networks, check_loading, check_room, numbers_in
+from ldm.generation.sampling import caption_batch
+from ldm.generation.settings import GenerationSettings
+from ldm.generation.work import Sizes
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.sizes import MINIMUM

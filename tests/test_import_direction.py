@@ -9,11 +9,11 @@ from helpers import ROOT
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
     {"batch_norms", "common", "sizes", "squares"},
-    {"data", "diffusion", "limits", "networks", "scenes"},
-    {"compiled", "generation_settings", "weights"},
-    {"adapters", "blame", "generation_work", "model_a"},
-    {"clip", "generation", "generation_memory"},
-    {"frozen", "generation_preflight", "rule_clip", "untrained"},
+    {"data", "diffusion", "networks", "scenes"},
+    {"compiled", "weights"},
+    {"adapters", "generation", "model_a"},
+    {"clip"},
+    {"frozen", "rule_clip", "untrained"},
     {"conditions", "rule_release"},
     {"decoder_features", "features", "stage"},
     {"model_b", "model_c", "model_previewer"},

@@ -31,7 +31,7 @@ def check_writable(folder) -> Path:
 def save_png(path, pixels, settings: dict):
     """Write uint8 pixels (H, W, 3) to `path` with `settings` as JSON in the PNG's text.
 
-    ValueError for pixels of another type: only `ldm.generation.to_uint8` and drawings make bytes, and it refuses NaN.
+    ValueError for pixels of another type: only `ldm.generation.sampling.to_uint8` and drawings make bytes, and it refuses NaN.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 3 or pixels.shape[2] != 3:
         raise ValueError(f"{path}: pixels must be uint8 (H, W, 3), not {pixels.dtype} {pixels.shape}.")

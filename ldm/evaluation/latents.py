@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 from PIL import Image
 
-from ldm.blame import check_finite
 from ldm.data.transforms import resize_and_crop, to_array
+from ldm.generation.blame import check_finite
 from ldm.sizes import PRIOR_FACTOR, TRAINING_FACTOR
 
 

@@ -4,12 +4,12 @@ import numpy as np
 import paddle
 from PIL import Image
 
-from ldm.blame import check_finite
 from ldm.clip.pair import best_matches
 from ldm.data.transforms import clip_array
 from ldm.evaluation.bench import Bench
 from ldm.evaluation.measures import wilson
 from ldm.evaluation.tables import interval, markdown_table, percent
+from ldm.generation.blame import check_finite
 
 
 def measure(bench: Bench) -> dict:

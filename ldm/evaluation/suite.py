@@ -14,8 +14,8 @@ from ldm.evaluation.measures import check_ssim
 from ldm.evaluation.results import open_results, save_results
 from ldm.evaluation.settings import EvaluationSettings, check_parts
 from ldm.evaluation.untrustworthy import Untrustworthy
-from ldm.generation_memory import check_room
-from ldm.generation_work import Sizes
+from ldm.generation.memory import check_room
+from ldm.generation.work import Sizes
 from ldm.pipeline import StableCascade, networks_of
 
 

@@ -8,7 +8,6 @@ that changes nothing has not been learned, long before images show it.
 import numpy as np
 import paddle
 
-from ldm.blame import check_finite
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.prediction import prediction_of
 from ldm.diffusion.schedule import CosineSchedule, diffuse, undiffuse
@@ -17,6 +16,7 @@ from ldm.evaluation.latents import prior_latents
 from ldm.evaluation.retrieval import picture_embeds, same_clip, text_embeds
 from ldm.evaluation.swaps import SWAPS, changed_captions
 from ldm.evaluation.tables import markdown_table, percent
+from ldm.generation.blame import check_finite
 
 TIME = 0.95  # of the noise: composition is undecided, colours are guessed
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 import config
-from ldm.generation import to_uint8
+from ldm.generation.sampling import to_uint8
 from ldm.model_a import ModelA
 from ldm.stage import evaluating
 from ldm.training.arguments import DataArguments

@@ -7,7 +7,7 @@ import paddle
 
 import config
 from ldm.decoder_features import DecoderFeatures
-from ldm.generation import to_uint8
+from ldm.generation.sampling import to_uint8
 from ldm.model_b import ModelB
 from ldm.model_b_cached import CachedModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR

@@ -35,7 +35,7 @@ class Pictures:
     def made(self) -> list:
         """The pictures, or None for each where they cannot be made: a run does not end for the sake of a picture.
 
-        That is so where a number in them is not finite (`ldm.generation.to_uint8` refuses it: no black picture is written
+        That is so where a number in them is not finite (`ldm.generation.sampling.to_uint8` refuses it: no black picture is written
         or logged, a grey cell says so), where a file of what makes them is gone, and where memory does not suffice. The
         reason is logged as a warning; the weights themselves are the business of `ldm.training.bad_numbers`.
         """

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
 import config
-from ldm.generation import to_uint8
+from ldm.generation.sampling import to_uint8
 from ldm.model_previewer import ModelPreviewer
 from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating

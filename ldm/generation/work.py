@@ -1,13 +1,13 @@
 """What the networks of a generation hold in memory while they are at work, counted tensor by tensor from their sizes.
 
-For eager mode on a CPU without gradients; measured block by block, see `tests/test_generation_memory.py`. All in bytes of
+For eager mode on a CPU without gradients; measured block by block, see `tests/generation/test_generation_memory.py`. All in bytes of
 float32: in 16 bits it is less, how much was not measured.
 """
 
 import math
 from dataclasses import dataclass
 
-from ldm.generation_settings import GenerationSettings
+from ldm.generation.settings import GenerationSettings
 from ldm.networks.layers.fused_attention import has_avx512
 from ldm.networks.levels import Level, build_levels
 from ldm.sizes import AUTOENCODER_FACTOR, decoder_grid, prior_grid

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from ldm.common.memory_now import available, gib
 from ldm.common.preflight_report import Report
-from ldm.generation_memory import NAMES, NotEnoughMemory, check_room
-from ldm.generation_work import Sizes
+from ldm.generation.memory import NAMES, NotEnoughMemory, check_room
+from ldm.generation.work import Sizes
 
 PNG_BYTES = 3.01  # per pixel, at most: what does not compress
 PER_FILE = 4096  # settings and the file system's own
@@ -15,7 +15,7 @@ PER_FILE = 4096  # settings and the file system's own
 def preflight(cascade_files, sizes: Sizes, images: int, folder, options: dict) -> Report:
     """Look at weights, disk and memory; the report has every problem. Raises only what reading a header does.
 
-    cascade_files: `ldm.generation_memory.Networks`; images: PNG files of a run; options: those of its `forecast`.
+    cascade_files: `ldm.generation.memory.Networks`; images: PNG files of a run; options: those of its `forecast`.
     """
     report = Report("Before generating:")
     numbers = cascade_files.numbers

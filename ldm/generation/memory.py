@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass, replace
 
 from ldm.common.memory_now import gib
-from ldm.generation_work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
+from ldm.generation.work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
 from ldm.sizes import prior_grid
 from ldm.weights.files import TensorFile
 from ldm.weights.release import Release, network_class, network_config

@@ -5,11 +5,11 @@ import paddle
 import pytest
 from spoiled import spoil, spoiled_release
 
-from ldm.blame import blame_network, check_finite
 from ldm.common.images import save_png
 from ldm.conditions import encode_captions
-from ldm.generation import to_uint8
-from ldm.generation_settings import GenerationSettings
+from ldm.generation.blame import blame_network, check_finite
+from ldm.generation.sampling import to_uint8
+from ldm.generation.settings import GenerationSettings
 from ldm.networks.layers.linear import linear
 from ldm.pipeline import StableCascade
 from ldm.weights.files import TensorFile, state_entries, write_tensors

@@ -10,9 +10,9 @@ import pytest
 from helpers import ROOT
 
 from ldm.common.memory_now import allocated, forget_peak, peak_allocated
-from ldm.generation_memory import NotEnoughMemory, check_loading, check_room
-from ldm.generation_settings import GenerationSettings
-from ldm.generation_work import Sizes, decoder_work, prior_work, stage_a_work
+from ldm.generation.memory import NotEnoughMemory, check_loading, check_room
+from ldm.generation.settings import GenerationSettings
+from ldm.generation.work import Sizes, decoder_work, prior_work, stage_a_work
 from ldm.networks.stage_a import StageA
 from ldm.pipeline import StableCascade, networks_of
 

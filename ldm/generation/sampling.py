@@ -4,10 +4,10 @@ import numpy as np
 import paddle
 from tqdm.auto import tqdm
 
-from ldm.blame import check_finite
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.sampling import SamplingSettings, sample
-from ldm.limits import MOST_IMAGES, check_count
+from ldm.generation.blame import check_finite
+from ldm.generation.limits import MOST_IMAGES, check_count
 
 
 def caption_batch(captions, batch_size: int) -> list[str]:
