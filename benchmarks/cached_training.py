@@ -35,9 +35,9 @@ def seconds_of_steps(args, output, extra: str) -> list[float]:
     """A short training; the times between the ends of its steps, without the first, which also starts the loader."""
     from paddlenlp.trainer import TrainerCallback
 
-    from ldm.training import prior
-    from ldm.training.arguments import parse_into
+    from ldm.training.flags.arguments import parse_into
     from ldm.training.run import build_trainer
+    from ldm.training.tasks import prior
 
     ends = []
 

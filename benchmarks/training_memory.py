@@ -117,12 +117,12 @@ def train(args) -> dict:
     """What `measure` tells of one training, but for the process."""
     from ldm.adapters.lora import DEFAULT_FILTERS
     from ldm.common.memory_now import forget_peak, peak_allocated
-    from ldm.training.arguments import parse_into
-    from ldm.training.cached import stack
-    from ldm.training.draws import PriorDraws
-    from ldm.training.preflight_room import forecast_of
-    from ldm.training.preflight_step import arguments_of, first_batch
+    from ldm.training.batches.draws import PriorDraws
+    from ldm.training.flags.arguments import parse_into
+    from ldm.training.preflight.room import forecast_of
+    from ldm.training.preflight.step import arguments_of, first_batch
     from ldm.training.task import Task
+    from ldm.training.tasks.cached import stack
     from ldm.training.trainer import CascadeTrainer
 
     with tempfile.TemporaryDirectory() as folder:

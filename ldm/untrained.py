@@ -8,11 +8,11 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from ldm.batch_norms import settle_batch_norms
 from ldm.clip.tokenizer_training import write_tokenizer
 from ldm.clip.tower import new_image_tower, new_text_tower, write_tower
 from ldm.common.json_files import read_json
 from ldm.networks.unet import CascadeUNet
+from ldm.training.batch_norms import settle_batch_norms
 from ldm.weights.arguments import check_arguments
 from ldm.weights.convert import save_weights
 from ldm.weights.release import file_name, network_class

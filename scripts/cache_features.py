@@ -31,9 +31,9 @@ def cache(args):
     from ldm.decoder_features import DecoderFeatures
     from ldm.features import PRIOR, check_cache_dtype, fill_cache, recipe_of_dataset
     from ldm.frozen import open_release
-    from ldm.training.data import open_dataset
-    from ldm.training.decoder import DecoderDataArguments
-    from ldm.training.prior import PriorDataArguments
+    from ldm.training.batches.data import open_dataset
+    from ldm.training.tasks.decoder import DecoderDataArguments
+    from ldm.training.tasks.prior import PriorDataArguments
 
     check_cache_dtype(args.dtype, "--dtype")
     flags = {name: getattr(args, name) for name in DATA_FLAGS}

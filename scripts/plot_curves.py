@@ -13,7 +13,7 @@ from ldm.common.runtime import prepare  # noqa: E402
 
 def plot(args):
     """Write the picture."""
-    from ldm.training.curves import plot_runs
+    from ldm.training.watching.curves import plot_runs
 
     plot_runs(args.runs, args.output)
     print(f"Wrote {args.output}")

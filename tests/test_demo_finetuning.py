@@ -8,9 +8,9 @@ from ldm.evaluation.examples import concept_examples, held_out_examples
 from ldm.pipeline import StableCascade
 from ldm.scenes.checker import check
 from ldm.scenes.dataset import SceneSettings, write_scenes
-from ldm.training import prior
-from ldm.training.arguments import parse_into
+from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
+from ldm.training.tasks import prior
 from ldm.weights.bundled import DEMO
 
 HOUSES = ROOT / "assets" / "houses"

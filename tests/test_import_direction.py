@@ -8,18 +8,18 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"batch_norms", "common", "sizes", "squares"},
+    {"common", "sizes", "squares"},
     {"data", "diffusion", "networks", "scenes"},
     {"compiled", "weights"},
-    {"adapters", "generation", "model_a"},
+    {"adapters", "generation"},
     {"clip"},
-    {"frozen", "rule_clip", "untrained"},
+    {"frozen", "rule_clip"},
     {"conditions", "rule_release"},
     {"decoder_features", "features", "stage"},
-    {"model_b", "model_c", "model_previewer"},
+    {"model_b", "model_c"},
     {"model_b_cached", "model_c_cached", "pipeline"},
     {"evaluation", "training"},
-    {"parity"},
+    {"parity", "untrained"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted((ROOT / "ldm").rglob("*.py"))

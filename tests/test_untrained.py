@@ -4,7 +4,7 @@ import paddle
 import pytest
 from tiny_networks import TINY_B
 
-from ldm.batch_norms import settle_batch_norms, standardise_latents
+from ldm.training.batch_norms import settle_batch_norms, standardise_latents
 from ldm.untrained import new_network
 from ldm.weights.convert import save_weights
 from ldm.weights.release import load_network

@@ -6,9 +6,9 @@ from pathlib import Path
 import paddle
 from paddlenlp.trainer import TrainerCallback
 
-from ldm.training.checkpoint import EMA_FILE
+from ldm.training.checkpoints.files import EMA_FILE
+from ldm.training.checkpoints.restore import damaged
 from ldm.training.optimizer import master_weights
-from ldm.training.restore import damaged
 from ldm.weights.files import TensorFile, state_entries, write_tensors
 from ldm.weights.plan import check_same_shapes
 

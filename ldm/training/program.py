@@ -26,7 +26,7 @@ def _train(module: str, argv):
     from paddlenlp.utils.log import logger
 
     logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them
-    from ldm.training.arguments import parse_into
+    from ldm.training.flags.arguments import parse_into
     from ldm.training.run import train
 
     trainer = import_module(f"ldm.training.{module}")

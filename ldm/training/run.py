@@ -8,14 +8,14 @@ import paddle
 
 from ldm.common.atomic import atomic_path
 from ldm.common.images import check_writable
-from ldm.training.arguments import resolved
-from ldm.training.bad_batch import replay
-from ldm.training.lock import output_lock
-from ldm.training.preflight import preflight, untouched_output
+from ldm.training.checkpoints.lock import output_lock
+from ldm.training.checkpoints.staging import discard, last_whole, problem_of, tidy
+from ldm.training.flags.arguments import resolved
+from ldm.training.non_finite.batch import replay
+from ldm.training.preflight.checks import preflight, untouched_output
 from ldm.training.rank_store import hear_one_goodbye
 from ldm.training.task import Task
 from ldm.training.trainer import CascadeTrainer
-from ldm.training.whole import discard, last_whole, problem_of, tidy
 
 
 def find_checkpoint(args):

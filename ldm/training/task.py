@@ -6,7 +6,7 @@ from typing import Optional
 
 from paddle import nn
 
-from ldm.training.draws import no_draws
+from ldm.training.batches.draws import no_draws
 
 
 @dataclass(frozen=True)

@@ -2,22 +2,22 @@
 
 import paddle
 
-from ldm.batch_norms import batch_norms
 from ldm.stage import evaluating
-from ldm.training.bad_batch import BatchRecord
-from ldm.training.bad_numbers import Guard
-from ldm.training.callbacks import GradientNorm, Look
-from ldm.training.checkpointing import CheckpointingTrainer
-from ldm.training.console import use_readable_lines
-from ldm.training.draws import dropout_seed, streams
+from ldm.training.batch_norms import batch_norms
+from ldm.training.batches.draws import dropout_seed, streams
+from ldm.training.batches.sampler import RunSampler, fixed_batches
+from ldm.training.checkpoints.save_on_signal import SaveOnSignal
+from ldm.training.checkpoints.trainer import CheckpointingTrainer
 from ldm.training.ema import Average, AverageUpdate
-from ldm.training.levels import LevelLosses
+from ldm.training.noise_levels import Weighting
+from ldm.training.non_finite.batch import BatchRecord
+from ldm.training.non_finite.guard import Guard
 from ldm.training.optimizer import adamw
-from ldm.training.pace import Pace, TimedDataLoader
-from ldm.training.sampler import RunSampler, fixed_batches
-from ldm.training.save_on_signal import SaveOnSignal
 from ldm.training.task import Task
-from ldm.training.weighting import Weighting
+from ldm.training.watching.callbacks import GradientNorm, Look
+from ldm.training.watching.console import use_readable_lines
+from ldm.training.watching.levels import LevelLosses
+from ldm.training.watching.pace import Pace, TimedDataLoader
 
 
 class CascadeTrainer(CheckpointingTrainer):

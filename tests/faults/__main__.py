@@ -78,7 +78,7 @@ def import_everything():
     import ldm.pipeline  # noqa: F401
     import ldm.training.run  # noqa: F401
     import ldm.weights.conversion  # noqa: F401
-    from ldm.training import prior  # noqa: F401
+    from ldm.training.tasks import prior  # noqa: F401
 
 
 if __name__ == "__main__":

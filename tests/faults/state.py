@@ -53,7 +53,7 @@ def problems_of_files(folder: Path, before: dict, reference: dict) -> tuple[list
 
 def problems_of_checkpoints(run: Path, complete_before: list) -> tuple[list, list]:
     """(lost, broken): complete checkpoints that are gone without newer ones, and named ones that are not complete."""
-    from ldm.training.whole import numbered, problem_of
+    from ldm.training.checkpoints.staging import numbered, problem_of
 
     problems = {path.name: problem_of(path) for path in numbered(run)}
     broken = [f"{name}: {problem}" for name, problem in problems.items() if problem]
@@ -67,7 +67,7 @@ def problems_of_checkpoints(run: Path, complete_before: list) -> tuple[list, lis
 
 
 def complete_checkpoints(run: Path) -> list[int]:
-    from ldm.training.whole import numbered, problem_of
+    from ldm.training.checkpoints.staging import numbered, problem_of
 
     return [int(path.name.split("-")[1]) for path in numbered(run) if problem_of(path) is None]
 

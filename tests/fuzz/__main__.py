@@ -77,7 +77,8 @@ def load_everything():
 
     import inference  # noqa: F401
     import ldm.pipeline  # noqa: F401
-    from ldm.training import prior, program  # noqa: F401
+    from ldm.training import program  # noqa: F401
+    from ldm.training.tasks import prior  # noqa: F401
 
 
 def one_input(run, kinds, number: int) -> int:

@@ -16,9 +16,9 @@ prepare()
 
 import numpy as np  # noqa: E402
 
-from ldm.training import prior  # noqa: E402
-from ldm.training.arguments import parse_into  # noqa: E402
+from ldm.training.flags.arguments import parse_into  # noqa: E402
 from ldm.training.run import build_trainer  # noqa: E402
+from ldm.training.tasks import prior  # noqa: E402
 
 trainer = build_trainer(prior.build_task, *parse_into(prior.GROUPS, sys.argv[1:]))
 draw, on_step_end, history = trainer.task.draw, trainer.guard.on_step_end, []

@@ -12,10 +12,10 @@ import pytest
 from helpers import ROOT, free_addresses
 from small_release import write_scenes_and_release
 
-from ldm.training import prior
-from ldm.training.arguments import parse_into
-from ldm.training.levels import level_names
+from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
+from ldm.training.tasks import prior
+from ldm.training.watching.levels import level_names
 from ldm.weights.files import TensorFile
 
 STEPS = 6

@@ -54,9 +54,9 @@ def flags_of(name: str) -> tuple:
 
 
 def trainer_flags() -> set:
-    from ldm.training import prior
-    from ldm.training.arguments import CascadeTrainingArguments
-    from ldm.training.flag_parser import FlagParser
+    from ldm.training.flags.arguments import CascadeTrainingArguments
+    from ldm.training.flags.parser import FlagParser
+    from ldm.training.tasks import prior
 
     parser = FlagParser((*prior.GROUPS, CascadeTrainingArguments))
     return {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
