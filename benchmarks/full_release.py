@@ -24,9 +24,9 @@ def main():
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of prior and decoder")
     args = parser.parse_args()
     prepare()
+    from ldm.demo.rule_clip import write_text_encoder, write_tokenizer
+    from ldm.demo.rule_release import write_rule_network
     from ldm.networks.variants import variant_config
-    from ldm.rule_clip import write_text_encoder, write_tokenizer
-    from ldm.rule_release import write_rule_network
     from ldm.weights.release import FILES
 
     def write(kind, version, dtype):

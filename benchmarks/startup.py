@@ -54,8 +54,8 @@ def peer(version: str, folder: Path, inputs: str) -> list[float]:
 
 
 def write_ours(version: str, folder: Path, inputs: str):
+    from ldm.demo.rule_release import write_rule_network
     from ldm.networks.variants import variant_config
-    from ldm.rule_release import write_rule_network
 
     config = variant_config("stage_c", version)
     write_rule_network(folder / f"ours_{version}.safetensors", "stage_c", config, dtype="bfloat16")

@@ -15,8 +15,8 @@ from ldm.common.cli import (
 )
 from ldm.common.cli.flags import Parser  # noqa: E402
 from ldm.common.runtime import prepare  # noqa: E402
-from ldm.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
-from ldm.evaluation.untrustworthy import Untrustworthy  # noqa: E402
+from ldm.demo.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
+from ldm.demo.evaluation.untrustworthy import Untrustworthy  # noqa: E402
 
 HELP = {
     "count": "held-out prompts",
@@ -61,7 +61,7 @@ def make_parser() -> Parser:
 
 def measure(args) -> int:
     """Measure the parts that were asked for; 1 if nothing measured could be trusted."""
-    from ldm.evaluation.suite import evaluate
+    from ldm.demo.evaluation.suite import evaluate
     from ldm.pipeline import native_size
     from ldm.weights.bundled import weights_folder
 

@@ -13,7 +13,7 @@ from ldm.common.runtime import prepare  # noqa: E402
 
 def write(args):
     """Write the photographs."""
-    from ldm.data.photos import write_photos
+    from ldm.demo.photos import write_photos
 
     count = write_photos(args.output)
     print(f"Wrote {count} photographs with captions to {args.output}")

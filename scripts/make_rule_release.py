@@ -33,7 +33,7 @@ def write(args):
         print(f"{args.output} is complete already (--force writes it again).")
         return
     prepare()
-    from ldm.rule_release import write_rule_release
+    from ldm.demo.rule_release import write_rule_release
 
     done.unlink(missing_ok=True)
     write_rule_release(args.output, args.salt)

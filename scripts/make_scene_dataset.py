@@ -15,7 +15,7 @@ def write(args):
     """Write the scenes with a progress bar."""
     from tqdm.auto import tqdm
 
-    from ldm.scenes.dataset import SceneSettings, write_scenes
+    from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 
     settings = SceneSettings(args.count, args.size, args.seed, args.split, args.plain_share)
     write_scenes(args.output, settings, args.workers, lambda lines: tqdm(lines, total=args.count, unit="image"))
@@ -23,7 +23,7 @@ def write(args):
 
 
 def make_parser() -> Parser:
-    from ldm.scenes.sampling import SPLITS
+    from ldm.demo.scenes.sampling import SPLITS
 
     parser = Parser(description=__doc__)
     parser.add_argument("--output", required=True, help="folder to write; a run that was stopped goes on where it was")

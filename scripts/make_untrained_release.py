@@ -20,7 +20,7 @@ def write(args):
     import paddle
 
     from ldm.data.folder import ImageTextFolder
-    from ldm.untrained import read_architecture, write_untrained_release
+    from ldm.demo.untrained import read_architecture, write_untrained_release
 
     if args.output.is_dir() and any(args.output.iterdir()):
         raise ValueError(f"{args.output} is not empty: choose a new folder, so that no trained weights are lost.")

@@ -6,7 +6,7 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from ldm.rule_release import write_rule_network
+from ldm.demo.rule_release import write_rule_network
 from ldm.weights.release import build_unfilled
 
 CONFIGS = {

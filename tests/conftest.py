@@ -51,7 +51,7 @@ def seeded():
 @pytest.fixture(scope="session")
 def rule_release(tmp_path_factory):
     """The folder of a small release with rule-filled weights. Shared: read it, never write into it."""
-    from ldm.rule_release import write_rule_release
+    from ldm.demo.rule_release import write_rule_release
 
     folder = tmp_path_factory.mktemp("rule_release")
     write_rule_release(folder)

@@ -4,10 +4,10 @@ import cache_features
 import extract_unet_weights
 from helpers import ROOT
 
-from ldm.evaluation.examples import concept_examples, held_out_examples
+from ldm.demo.evaluation.examples import concept_examples, held_out_examples
+from ldm.demo.scenes.checker import check
+from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.pipeline import StableCascade
-from ldm.scenes.checker import check
-from ldm.scenes.dataset import SceneSettings, write_scenes
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
 from ldm.training.tasks import prior

@@ -9,17 +9,17 @@ from helpers import ROOT
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
     {"common", "sizes", "squares"},
-    {"data", "diffusion", "networks", "scenes"},
+    {"data", "diffusion", "networks"},
     {"compiled", "weights"},
     {"adapters", "generation"},
     {"clip"},
-    {"frozen", "rule_clip"},
-    {"conditions", "rule_release"},
+    {"frozen"},
+    {"conditions"},
     {"decoder_features", "features", "stage"},
     {"model_b", "model_c"},
     {"model_b_cached", "model_c_cached", "pipeline"},
-    {"evaluation", "training"},
-    {"parity", "untrained"},
+    {"training"},
+    {"demo", "parity"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted((ROOT / "ldm").rglob("*.py"))

@@ -7,7 +7,7 @@ import pytest
 from clip_files import TEXT, VISION
 
 from ldm.clip.encoders import ImageEncoder, TextEncoder
-from ldm.rule_clip import write_tokenizer
+from ldm.demo.rule_clip import write_tokenizer
 
 
 @pytest.fixture(scope="session")

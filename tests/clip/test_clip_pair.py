@@ -13,9 +13,9 @@ from ldm.clip.folder import load_tokenizer
 from ldm.clip.pair import ClipPair, retrieval
 from ldm.clip.tokenizer_training import write_tokenizer
 from ldm.clip.tower import new_image_tower, new_text_tower, write_tower
-from ldm.rule_clip import write_tokenizer as write_byte_tokenizer
-from ldm.scenes.dataset import SceneSettings, make_example
-from ldm.scenes.render import render
+from ldm.demo.rule_clip import write_tokenizer as write_byte_tokenizer
+from ldm.demo.scenes.dataset import SceneSettings, make_example
+from ldm.demo.scenes.render import render
 
 SIZES = dict(hidden_size=48, intermediate_size=96, projection_dim=32, num_hidden_layers=1, num_attention_heads=2)
 BYTES = dict(vocab_size=514, bos_token_id=512, eos_token_id=513, pad_token_id=513)

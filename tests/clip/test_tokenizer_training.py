@@ -10,8 +10,8 @@ from ldm.clip.encoders import TextEncoder
 from ldm.clip.folder import TOKENIZER_FILES, load_tokenizer
 from ldm.clip.tokenizer_training import count_words, write_tokenizer
 from ldm.clip.tower import new_text_tower
-from ldm.rule_clip import write_tokenizer as write_byte_tokenizer
-from ldm.scenes.dataset import SceneSettings, make_example
+from ldm.demo.rule_clip import write_tokenizer as write_byte_tokenizer
+from ldm.demo.scenes.dataset import SceneSettings, make_example
 
 SCENES = SceneSettings(count=600)
 CAPTIONS = [make_example(SCENES, index)[1] for index in range(SCENES.count)]

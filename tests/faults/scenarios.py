@@ -138,7 +138,7 @@ def make_inputs(base: Path):
 
 def large(base, architecture, images):
     """A release whose files take long enough to write that a kill meets them half written."""
-    from ldm.untrained import write_untrained_release
+    from ldm.demo.untrained import write_untrained_release
 
     wide = {"c_hidden": [192, 192]}
     captions = [path.read_text() for path in (base / "scenes").rglob("*.txt")]

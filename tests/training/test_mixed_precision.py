@@ -3,7 +3,7 @@
 import paddle
 import pytest
 
-from ldm.data.photos import write_photos
+from ldm.demo.photos import write_photos
 from ldm.training.flags import arguments
 from ldm.training.run import build_trainer
 from ldm.training.tasks import prior

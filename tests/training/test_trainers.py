@@ -7,12 +7,12 @@ import paddle
 import pytest
 from small_release import ARCHITECTURE, images, write_scenes_and_release
 
+from ldm.demo.untrained import read_architecture, write_untrained_release
 from ldm.frozen import Frozen
 from ldm.training.checkpoints.files import export_networks
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
 from ldm.training.tasks import clip, decoder, previewer, prior, stage_a
-from ldm.untrained import read_architecture, write_untrained_release
 from ldm.weights.files import TensorFile
 from ldm.weights.release import Release, network_config, output_size
 

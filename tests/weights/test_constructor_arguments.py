@@ -9,9 +9,9 @@ import time
 import pytest
 from checkpoints import CONFIGS, edit, write_header, write_official
 
+from ldm.demo.rule_release import NETWORKS
+from ldm.demo.untrained import read_architecture
 from ldm.networks.variants import VARIANTS
-from ldm.rule_release import NETWORKS
-from ldm.untrained import read_architecture
 from ldm.weights.arguments import KINDS, check_arguments
 from ldm.weights.release import SINGLE_SIZE, build_unfilled, load_network, network_class, network_config, output_size
 

@@ -7,10 +7,10 @@ import pytest
 from helpers import ROOT
 
 import config
+from ldm.demo.scenes.checker import check
+from ldm.demo.scenes.dataset import SceneSettings, make_example
 from ldm.frozen import open_release
 from ldm.pipeline import GenerationSettings, StableCascade, native_size
-from ldm.scenes.checker import check
-from ldm.scenes.dataset import SceneSettings, make_example
 from ldm.weights import bundled
 from ldm.weights.bundled import DEMO, weights_folder
 

@@ -8,7 +8,7 @@ import pytest
 from checkpoints import unfilled, write_official
 from helpers import run_python
 
-from ldm.rule_release import write_rule_network
+from ldm.demo.rule_release import write_rule_network
 from ldm.weights import loading
 from ldm.weights.loading import load_weights, memory_of
 

@@ -4,7 +4,7 @@ import json
 
 from helpers import run_python
 
-from ldm.rule_release import write_rule_network
+from ldm.demo.rule_release import write_rule_network
 
 CODE = """
 import json, sys

@@ -122,7 +122,7 @@ def write_table():
     import tempfile
 
     from ldm.common.runtime import prepare
-    from ldm.rule_release import write_rule_release
+    from ldm.demo.rule_release import write_rule_release
 
     prepare()
     lines, section = [HEAD], None

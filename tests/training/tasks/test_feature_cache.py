@@ -14,15 +14,15 @@ from spoiled import spoil
 
 from ldm.data.feature_cache import FeatureCache
 from ldm.data.folder import ImageTextFolder
+from ldm.demo.scenes.dataset import SceneSettings, write_scenes
+from ldm.demo.untrained import write_untrained_release
 from ldm.features import encode_items, features_recipe, fill_cache
 from ldm.frozen import open_release
-from ldm.scenes.dataset import SceneSettings, write_scenes
 from ldm.training.checkpoints.files import find_state_file
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
 from ldm.training.tasks import prior
 from ldm.training.tasks.cached import open_cached
-from ldm.untrained import write_untrained_release
 
 SIZE = 64
 

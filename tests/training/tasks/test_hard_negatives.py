@@ -11,8 +11,8 @@ from helpers import ROOT
 from small_release import write_scenes_and_release
 
 from ldm.clip.pair import ClipPair
-from ldm.scenes.captions import POSITION_WORDS, RELATION_WORDS, SHAPE_WORDS, SIZE_WORDS
-from ldm.scenes.shapes import SHAPES
+from ldm.demo.scenes.captions import POSITION_WORDS, RELATION_WORDS, SHAPE_WORDS, SIZE_WORDS
+from ldm.demo.scenes.shapes import SHAPES
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
 from ldm.training.tasks import clip

@@ -11,9 +11,9 @@ from helpers import distance, run_python
 
 from ldm.adapters.files import read_lora
 from ldm.adapters.lora import find_targets
+from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.frozen import Frozen
 from ldm.model_c import ModelC
-from ldm.scenes.dataset import SceneSettings, write_scenes
 from ldm.training.checkpoints.files import export_networks, read_networks
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
