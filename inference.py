@@ -5,7 +5,7 @@ import argparse
 import sys
 from dataclasses import replace
 
-import config
+from ldm import config
 from ldm.common.cli import numbers, run_command
 from ldm.common.cli.flags import Parser
 from ldm.common.runtime import prepare

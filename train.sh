@@ -11,7 +11,7 @@ cd "$(dirname "$0")"
 
 # Folder and size of the model are config.py's unless WEIGHTS or VERSION is set
 if [ -z "${WEIGHTS:-}" ] && [ -f assets/demo/README.md ] &&
-    [ ! -e "$(python -c 'import config; print(config.WEIGHTS_PATH)')" ]; then
+    [ ! -e "$(python -c 'from ldm import config; print(config.WEIGHTS_PATH)')" ]; then
     case "$*" in *--dataset_path*) ;; *) [ -n "${DATASET:-}" ] || exec sh scripts/teach_demo.sh "$@" ;; esac
     case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=384}" ;; esac
     : "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"

@@ -5,7 +5,7 @@ from functools import cached_property, partial
 
 import paddle
 
-import config
+from ldm import config
 from ldm.common.given_paths import check_file
 from ldm.common.memory_now import available, on_cpu
 from ldm.compiled.cache import default_folder

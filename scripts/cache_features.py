@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import config  # noqa: E402
+from ldm import config
 from ldm.common.cli import run_command  # noqa: E402
 from ldm.common.cli.flags import Parser  # noqa: E402
 from ldm.common.cli.numbers import pixels, share, tokens  # noqa: E402

@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import config  # noqa: E402
+from ldm import config
 from ldm.common.cli import (
     numbers,  # noqa: E402
     run_command,  # noqa: E402
