@@ -13,7 +13,6 @@ from ldm.common.cli import run
 
 START = """
 import os, signal, sys, time
-sys.path.insert(0, ".")
 from pathlib import Path
 from ldm.common.atomic import atomic_path
 from ldm.common.cli import run
