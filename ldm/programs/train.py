@@ -1,15 +1,9 @@
-"""Training a part of the cascade: a command line becomes a run. One function for each part, without arguments a program."""
+"""Training a part of the cascade: a program for each."""
 
-import os
-import signal
-
-from ldm.common.child_processes import get_signal_at_parents_end
 from ldm.common.cli import run
-from ldm.common.runtime import prepare
 from ldm.programs import called_as
+from ldm.training.program import run_trainer
 
-# Set by Paddle's launcher, and by others for it
-RANKS = "PADDLE_TRAINERS_NUM"
 STOPPED = "the same command goes on from the last complete checkpoint."
 
 
@@ -34,21 +28,4 @@ def clip(argv=None) -> int:
 
 
 def _program(script: str, task: str, argv) -> int:
-    """Run the trainer that `ldm.training.tasks.<task>` describes by `GROUPS` and `build_task`; the exit status."""
-    return run(called_as(script), lambda: _train(task, argv), argv, STOPPED)
-
-
-def _train(task: str, argv):
-    if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
-        get_signal_at_parents_end(signal.SIGTERM, os.getppid())
-    prepare()
-    from importlib import import_module
-
-    from paddlenlp.utils.log import logger
-
-    logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them
-    from ldm.training.flags.arguments import parse_into
-    from ldm.training.run import train
-
-    trainer = import_module(f"ldm.training.tasks.{task}")
-    train(trainer.build_task, *parse_into(trainer.GROUPS, argv))
+    return run(called_as(script), lambda: run_trainer(task, argv), argv, STOPPED)

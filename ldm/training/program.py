@@ -1,0 +1,26 @@
+"""A trainer's command line becomes a run."""
+
+import os
+import signal
+from importlib import import_module
+
+from ldm.common.child_processes import get_signal_at_parents_end
+from ldm.common.runtime import prepare
+
+# Set by Paddle's launcher, and by others for it
+RANKS = "PADDLE_TRAINERS_NUM"
+
+
+def run_trainer(task: str, argv=None):
+    """Train what `ldm.training.tasks.<task>` describes by `GROUPS` and `build_task`. argv None: the process's own."""
+    if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
+        get_signal_at_parents_end(signal.SIGTERM, os.getppid())
+    prepare()
+    from paddlenlp.utils.log import logger
+
+    logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them
+    from ldm.training.flags.arguments import parse_into
+    from ldm.training.run import train
+
+    trainer = import_module(f"ldm.training.tasks.{task}")
+    train(trainer.build_task, *parse_into(trainer.GROUPS, argv))
