@@ -8,6 +8,7 @@ cd "$(dirname "$0")"
 
 # The project's own environment where there is one (make venv), else whatever python is active
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" # also where the project is not installed
 
 # Folder and size of the model are config.py's unless WEIGHTS or VERSION is set
 if [ -z "${WEIGHTS:-}" ] && [ -f assets/demo/README.md ] &&
