@@ -85,7 +85,7 @@ def generate(args):
 
     from ldm.common.atomic import atomic_path
     from ldm.common.images import check_writable, contact_sheet, save_png
-    from ldm.common.memory_now import on_cpu
+    from ldm.common.memory import on_cpu
     from ldm.compiled.unet import check_compilable
     from ldm.data.captions import read_captions
     from ldm.generation.limits import MOST_FILES, check_count

@@ -7,7 +7,7 @@ import paddle
 
 import config
 from ldm.common.given_paths import check_file
-from ldm.common.memory_now import available, on_cpu
+from ldm.common.memory import available, on_cpu
 from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions
 from ldm.diffusion.noise import image_seeds

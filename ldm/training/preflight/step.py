@@ -7,7 +7,7 @@ from time import perf_counter
 
 import paddle
 
-from ldm.common.memory_now import forget_peak, peak_allocated
+from ldm.common.memory import forget_peak, peak_allocated
 from ldm.common.preflight_report import Report
 from ldm.training.batch_norms import batch_norms
 from ldm.training.batches.draws import dropout_seed

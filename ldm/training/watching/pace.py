@@ -10,7 +10,7 @@ from paddle.io import DataLoader
 from paddle.io.dataloader.collate import default_collate_fn
 
 from ldm.common.child_processes import EndWithParent, remove_forgotten_shared_memory
-from ldm.common.process_memory import peak_memory
+from ldm.common.memory import peak_memory
 from ldm.training.batches.worker_errors import Guarded, GuardedCollate, checked
 
 SHORTEST_MEMORY = 50  # steps that the remaining time is judged by, at least

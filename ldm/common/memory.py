@@ -1,12 +1,34 @@
-"""How much memory is in use and free at this moment, on whatever device computes."""
+"""How much memory this process takes, and how much is free, on whatever device computes.
 
+Paddle is imported only where it is asked: processes without it are measured too.
+"""
+
+import sys
 from pathlib import Path
 
-import paddle
 import psutil
-from paddle.base import core
 
 CGROUP = Path("/sys/fs/cgroup")  # a container's own limit, version 2
+
+
+def resident_memory() -> int:
+    """Bytes of this process in the machine's memory now."""
+    return psutil.Process().memory_info().rss
+
+
+def peak_memory() -> int:
+    """The most bytes this process has had in the machine's memory.
+
+    Not `ru_maxrss` on Linux: a process started by another one begins there with that one's peak.
+    """
+    try:
+        with open("/proc/self/status") as status:
+            return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))
+    except (OSError, StopIteration):
+        import resource
+
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024
 
 
 def gib(size: float) -> str:
@@ -16,33 +38,43 @@ def gib(size: float) -> str:
 
 def on_cpu() -> bool:
     """Whether Paddle computes on a CPU."""
+    import paddle
+
     return paddle.get_device() == "cpu"
 
 
 def allocated() -> int:
     """Bytes of all tensors of this process."""
+    import paddle
+
     if on_cpu():
-        return core.host_memory_stat_current_value("Allocated", 0)
+        return paddle.base.core.host_memory_stat_current_value("Allocated", 0)
     return paddle.device.cuda.memory_allocated()
 
 
 def peak_allocated() -> int:
     """The most bytes of tensors since `forget_peak`."""
+    import paddle
+
     if on_cpu():
-        return core.host_memory_stat_peak_value("Allocated", 0)
+        return paddle.base.core.host_memory_stat_peak_value("Allocated", 0)
     return paddle.device.cuda.max_memory_allocated()
 
 
 def forget_peak():
     """Begin anew to look for the peak."""
+    import paddle
+
     if on_cpu():
-        core.host_memory_stat_reset_peak_value("Allocated", 0)
+        paddle.base.core.host_memory_stat_reset_peak_value("Allocated", 0)
     else:
         paddle.device.cuda.reset_max_memory_allocated()
 
 
 def available() -> int:
     """Bytes that this process could still take: of the GPU, or of the machine's memory and of its container's."""
+    import paddle
+
     if not on_cpu():
         total = paddle.device.cuda.get_device_properties().total_memory
         return total - paddle.device.cuda.memory_allocated()
