@@ -84,8 +84,9 @@ def generate(args):
     import numpy as np
 
     from ldm.common.atomic import atomic_path
-    from ldm.common.images import check_writable, contact_sheet, save_png
+    from ldm.common.images import check_writable, save_png
     from ldm.common.memory import on_cpu
+    from ldm.common.sheets import contact_sheet
     from ldm.compiled.unet import check_compilable
     from ldm.data.captions import read_captions
     from ldm.generation.limits import MOST_FILES, check_count

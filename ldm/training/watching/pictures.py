@@ -12,7 +12,7 @@ from paddlenlp.utils.log import logger
 from PIL import Image
 
 from ldm.common.images import read_settings, save_png
-from ldm.common.labelled_sheet import labelled_sheet
+from ldm.common.sheets import labelled_sheet
 
 SHOWN = 4  # images of the dataset
 BASE = "base model"

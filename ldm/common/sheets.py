@@ -1,11 +1,17 @@
-"""Pictures in a table with its words written into it: what the columns are, and what each row was made from."""
+"""Pictures laid out on a sheet: side by side, or in a table with its words written into it."""
 
 from bisect import bisect_right
+from functools import lru_cache
+from importlib.util import find_spec
 from math import ceil
+from pathlib import Path
 
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
-from ldm.common.fonts import font_for, has_all
+# Latin, Greek and Cyrillic; then Chinese, Japanese and Korean as systems have them, which Pillow finds by their names
+DEJAVU = "mpl-data/fonts/ttf/DejaVuSans.ttf"  # Matplotlib brings it along
+SYSTEM = ("NotoSansCJK-Regular.ttc", "wqy-zenhei.ttc", "wqy-microhei.ttc", "msyh.ttc", "PingFang.ttc", "simhei.ttf")
+NO_CHARACTER = "\uffff"  # what a font draws for it, it draws for everything that it lacks
 
 GAP, MARGIN = 4, 8  # pixels
 NARROWEST = 128  # pixels of a cell: smaller pictures are enlarged, so that the words above them fit
@@ -13,6 +19,33 @@ LINES = 2  # of a row's text; a caption that needs more is cut
 TEXT_SIZE, TITLE_SIZE = 14, 16
 UNDRAWABLE = "row {}: no font here has its letters; the PNG's settings have them"
 INK, QUIET, MISSING = (20, 20, 20), (100, 100, 100), (200, 200, 200)
+
+
+def font_for(text: str, size: int):
+    """A font of `size` pixels that has every character of a text, else the one for Latin letters."""
+    fonts = [font for font in (_font(name, size) for name in (_dejavu(), *SYSTEM)) if font is not None]
+    fonts = fonts or [ImageFont.load_default(size)]
+    return next((font for font in fonts if has_all(font, text)), fonts[0])
+
+
+def has_all(font, text: str) -> bool:
+    """Whether a font has every character of a text."""
+    lacking = bytes(font.getmask(NO_CHARACTER))
+    return all(character.isspace() or bytes(font.getmask(character)) != lacking for character in set(text))
+
+
+@lru_cache(maxsize=32)
+def _font(name: str, size: int):
+    try:
+        return ImageFont.truetype(name, size)
+    except OSError:  # this machine has none of that name
+        return None
+
+
+@lru_cache(maxsize=1)
+def _dejavu() -> str:
+    spec = find_spec("matplotlib")
+    return str(Path(spec.origin).parent / DEJAVU) if spec else "DejaVuSans.ttf"
 
 
 def labelled_sheet(title: str, columns: dict, rows: list[str]) -> Image.Image:
@@ -84,3 +117,14 @@ def _cut(text: str, font, width: int) -> str:
         return text
     fitting = bisect_right(range(len(text)), width, key=lambda count: font.getlength(f"{text[:count]}..."))
     return f"{text[: max(0, fitting - 1)]}..."
+
+
+def contact_sheet(images, columns=None, gap: int = 4) -> Image.Image:
+    """Images (uint8 arrays of one size) side by side on white."""
+    columns = columns or len(images)
+    rows = -(-len(images) // columns)
+    height, width = images[0].shape[:2]
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
+    for index, image in enumerate(images):
+        sheet.paste(Image.fromarray(image), (index % columns * (width + gap), index // columns * (height + gap)))
+    return sheet

@@ -2,8 +2,7 @@
 
 import numpy as np
 
-from ldm.common.fonts import font_for, has_all
-from ldm.common.labelled_sheet import MISSING, labelled_sheet
+from ldm.common.sheets import MISSING, font_for, has_all, labelled_sheet
 
 
 def picture(colour, side=128):
