@@ -6,7 +6,6 @@ from functools import cached_property, partial
 import paddle
 
 import config
-from ldm.common.given_paths import check_file
 from ldm.common.memory import available, on_cpu
 from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions
@@ -20,7 +19,7 @@ from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.sizes import MINIMUM
 from ldm.stage import checked_captions
-from ldm.weights.release import Release, output_size
+from ldm.weights.release import Release, check_file, output_size
 
 
 def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:

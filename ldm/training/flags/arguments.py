@@ -7,12 +7,13 @@ import paddle
 from paddlenlp.trainer import TrainingArguments
 from paddlenlp.trainer.trainer_utils import SchedulerType
 
+from ldm.common.cli.numbers import Range
 from ldm.data.crops import check_crop
 from ldm.sizes import MINIMUM
 from ldm.training.flags.inherited import RANGES, REFUSED, check_inherited
 from ldm.training.flags.parser import FlagParser
 from ldm.training.flags.unsupported import check_supported
-from ldm.training.flags.values import EVERY, NEAR_ONE, SHARE, SIDE, Range, check_values, number
+from ldm.training.flags.values import EVERY, NEAR_ONE, SHARE, SIDE, check_values, number
 from ldm.training.preflight.batch_memory import check_batch_memory
 from ldm.weights.release import check_device_dtype
 
