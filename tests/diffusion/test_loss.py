@@ -5,9 +5,8 @@ from contextlib import contextmanager
 import numpy as np
 import paddle
 
-from ldm.diffusion import objective
-from ldm.diffusion.loss import p2_weight
-from ldm.diffusion.objective import denoising_objective
+from ldm.diffusion import loss
+from ldm.diffusion.loss import denoising_objective, p2_weight
 from ldm.diffusion.schedule import CosineSchedule
 
 
@@ -40,9 +39,9 @@ def test_only_the_network_runs_outside_the_float32_region(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(objective, "float32_region", region)
+    monkeypatch.setattr(loss, "float32_region", region)
     for name in ("diffuse", "squared_error"):
-        monkeypatch.setattr(objective, name, guarded(getattr(objective, name)))
+        monkeypatch.setattr(loss, name, guarded(getattr(loss, name)))
     schedule = CosineSchedule()
     for name in ("log_snr", "noise_condition"):
         monkeypatch.setattr(CosineSchedule, name, lambda self, x, f=getattr(CosineSchedule, name): guarded(f)(self, x))
