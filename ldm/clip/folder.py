@@ -16,9 +16,8 @@ from ldm.clip.config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, check_size, f
 from ldm.clip.files import existing_file, existing_folder, read_folder_json, remedy, weight_files
 from ldm.clip.format import LAYER_NORM_EPS
 from ldm.clip.tokenizer import check_tokenizer_files
-from ldm.weights.convert import check_float
 from ldm.weights.files import TensorFile
-from ldm.weights.plan import report_mismatch
+from ldm.weights.plan import check_float, report_mismatch
 from ldm.weights.release import check_device_dtype
 
 TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")

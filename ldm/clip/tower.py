@@ -11,9 +11,8 @@ import paddle
 from ldm.clip.config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, field_problems
 from ldm.clip.folder import empty_model, hugging_face_names, tower_classes
 from ldm.clip.format import write_config
-from ldm.weights.convert import check_dtype
 from ldm.weights.files import write_tensors
-from ldm.weights.plan import report_mismatch
+from ldm.weights.plan import check_dtype, report_mismatch
 
 FIELDS = {"text": TEXT_FIELDS, "image": IMAGE_FIELDS}
 OPTIONAL = ("attention_dropout",)  # 0 where it is left out

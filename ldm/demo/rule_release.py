@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ldm.demo.rule_clip import write_image_encoder, write_text_encoder, write_tokenizer
-from ldm.weights.convert import release_shapes
 from ldm.weights.files import write_tensors
+from ldm.weights.plan import release_shapes
 from ldm.weights.release import FILES, build_unfilled
 from ldm.weights.rule import rule_tensor
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import paddle
 
-from ldm.weights.non_finite import non_finite_tensor
+from ldm.weights.release import non_finite_tensor
 
 AGAIN = "download or convert it again"
 

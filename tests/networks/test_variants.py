@@ -7,7 +7,7 @@ from helpers import run_python
 
 from ldm.networks.blocks import AttnBlock, ResBlock
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.weights.convert import network_shapes, release_shapes
+from ldm.weights.plan import network_shapes, release_shapes
 from ldm.weights.release import build_unfilled
 
 # Without BatchNorm's statistics, which Paddle too calls parameters, only not trainable ones

@@ -11,12 +11,11 @@ from ldm.networks.variants import VARIANTS, variant_config
 from ldm.training.checkpoints.staging import MANIFEST, check_listed, numbered, problem_of
 from ldm.training.task import NetworkEntry
 from ldm.training.tasks.adapter import KIND, check_config, merged_prior, write_adapter
-from ldm.weights.convert import network_shapes, write_state
+from ldm.weights.convert import write_state
 from ldm.weights.detect import version_of_shapes
 from ldm.weights.files import TensorFile
-from ldm.weights.naming import errors_name
 from ldm.weights.pickles import read_pdparams
-from ldm.weights.plan import check_same_shapes
+from ldm.weights.plan import check_same_shapes, errors_name, network_shapes
 from ldm.weights.release import SINGLE_SIZE, build_unfilled, file_name
 
 STATE_FILE, EMA_FILE, NETWORKS_FILE = "model_state.pdparams", "ema.safetensors", "networks.json"
