@@ -64,7 +64,7 @@ def build_model(args):
     from ldm.networks.variants import variant_config
     from ldm.weights.loading import fill
     from ldm.weights.release import build_unfilled
-    from ldm.weights.rule import rule_tensor
+    from ldm.weights.synthetic import rule_tensor
 
     class Prior(CachedModelC):
         def __init__(self, config):
