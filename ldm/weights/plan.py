@@ -1,4 +1,4 @@
-"""A conversion planned on keys and shapes alone: total in both directions, all problems reported at once."""
+"""A conversion planned before a tensor is read, on keys, shapes and types: total both ways, all problems at once."""
 
 from contextlib import contextmanager
 from dataclasses import dataclass

@@ -16,8 +16,9 @@ from paddlenlp.trainer.trainer_callback import TrainerState
 
 from ldm.common.json_files import read_json
 from ldm.weights.finite import all_finite
-from ldm.weights.pickles import NAME_TABLE, GeneratorState, read_pickle
+from ldm.weights.pickles import NAME_TABLE, read_pickle
 from ldm.weights.plan import check_same_shapes
+from ldm.weights.unpickler import GeneratorState
 
 MOMENTS = re.compile(r"(?P<parameter>.+?)(_fp32_master_\d+)?_(?P<kind>moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+")
 KINDS = 4  # of the above, for every trained parameter
