@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from ldm.clip.format import NUM_BYTES, SMALLEST_VOCABULARY, write_config, write_tokenizer_files
+from ldm.clip.files import NUM_BYTES, SMALLEST_VOCABULARY, write_config, write_tokenizer_files
 from ldm.weights.synthetic import rule_tensor
 
 MAX_LENGTH = 77

@@ -8,8 +8,8 @@ import numpy as np
 
 import config
 from ldm.clip.encoders import TextEncoder
-from ldm.clip.folder import load_tokenizer
 from ldm.clip.pair import ClipPair
+from ldm.clip.tokenizer import load_tokenizer
 from ldm.clip.tower import tower_config
 from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset

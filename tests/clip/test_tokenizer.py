@@ -1,4 +1,4 @@
-"""ldm.clip.tokenizer_training: a vocabulary learned from captions, in files that PaddleNLP's tokenizer reads."""
+"""ldm.clip.tokenizer: a vocabulary learned from captions, in files that PaddleNLP's tokenizer reads."""
 
 import json
 import random
@@ -7,8 +7,7 @@ import re
 import pytest
 
 from ldm.clip.encoders import TextEncoder
-from ldm.clip.folder import TOKENIZER_FILES, load_tokenizer
-from ldm.clip.tokenizer_training import count_words, write_tokenizer
+from ldm.clip.tokenizer import TOKENIZER_FILES, count_words, load_tokenizer, write_tokenizer
 from ldm.clip.tower import new_text_tower
 from ldm.demo.rule_clip import write_tokenizer as write_byte_tokenizer
 from ldm.demo.scenes.dataset import SceneSettings, make_example
