@@ -5,7 +5,8 @@ import paddle
 from ldm.stage import evaluating
 from ldm.training.batch_norms import batch_norms
 from ldm.training.batches.draws import dropout_seed, streams
-from ldm.training.batches.sampler import RunSampler, fixed_batches
+from ldm.training.batches.loader import TimedDataLoader
+from ldm.training.batches.order import RunSampler, fixed_batches
 from ldm.training.checkpoints.save_on_signal import SaveOnSignal
 from ldm.training.checkpoints.trainer import CheckpointingTrainer
 from ldm.training.ema import Average, AverageUpdate
@@ -17,7 +18,7 @@ from ldm.training.task import Task
 from ldm.training.watching.callbacks import GradientNorm, Look
 from ldm.training.watching.console import use_readable_lines
 from ldm.training.watching.levels import LevelLosses
-from ldm.training.watching.pace import Pace, TimedDataLoader
+from ldm.training.watching.pace import Pace
 
 
 class CascadeTrainer(CheckpointingTrainer):

@@ -11,7 +11,7 @@ from ldm.common.memory import forget_peak, peak_allocated
 from ldm.common.preflight_report import Report
 from ldm.training.batch_norms import batch_norms
 from ldm.training.batches.draws import dropout_seed
-from ldm.training.batches.sampler import RunSampler
+from ldm.training.batches.order import RunSampler
 from ldm.training.non_finite.guard import finite_gradients
 from ldm.training.optimizer import global_norm
 from ldm.training.preflight.weights import files_read

@@ -11,8 +11,8 @@ from ldm.clip.encoders import TextEncoder
 from ldm.clip.pair import ClipPair
 from ldm.clip.tokenizer import load_tokenizer
 from ldm.clip.tower import tower_config
-from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
+from ldm.training.batches.loader import Collator
 from ldm.training.flags.arguments import DataArguments
 from ldm.training.flags.values import SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
