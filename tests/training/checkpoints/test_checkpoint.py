@@ -10,7 +10,8 @@ import paddle
 import pytest
 
 from ldm.common.hashing import sha256_of
-from ldm.training.checkpoints.files import check_networks, extract_unet, find_state_file, save_networks
+from ldm.training.checkpoints.export import extract_unet
+from ldm.training.checkpoints.files import check_networks, find_state_file, save_networks
 from ldm.training.checkpoints.staging import MANIFEST
 from ldm.training.task import NetworkEntry
 from ldm.weights.files import TensorFile

@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from small_release import write_scenes_and_release
 
-from ldm.training.checkpoints.files import extract_unet
+from ldm.training.checkpoints.export import extract_unet
 from ldm.training.checkpoints.staging import MANIFEST, problem_of
 from ldm.training.program import training_program
 from ldm.weights.pickles import read_pickle

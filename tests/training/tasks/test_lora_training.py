@@ -14,7 +14,8 @@ from ldm.adapters.lora import find_targets
 from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.frozen import Frozen
 from ldm.model_c import ModelC
-from ldm.training.checkpoints.files import export_networks, read_networks
+from ldm.training.checkpoints.export import export_networks
+from ldm.training.checkpoints.files import read_networks
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
 from ldm.training.task import NetworkEntry
