@@ -19,13 +19,13 @@ from ldm.diffusion.loss import Objective, denoising_objective, p2_weight
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation.blame import check_finite
 from ldm.generation.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.networks.layers.resample import resize
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.squares import cut_squares
 from ldm.stage import CascadeStage, EncoderOwner
+from ldm.weights.blame import check_finite
 
 
 class ModelB(CompiledSampling, EncoderOwner, CascadeStage):

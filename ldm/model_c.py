@@ -20,11 +20,11 @@ from ldm.diffusion.loss import Objective, denoising_objective, p2_weight
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation.blame import check_finite
 from ldm.generation.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
+from ldm.weights.blame import check_finite
 
 
 class ModelC(CompiledSampling, AdapterOwner, CascadeStage):

@@ -6,8 +6,8 @@ from tqdm.auto import tqdm
 
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.sampling import SamplingSettings, sample
-from ldm.generation.blame import check_finite
 from ldm.generation.limits import MOST_IMAGES, check_count
+from ldm.weights.blame import check_finite
 
 
 def caption_batch(captions, batch_size: int) -> list[str]:

@@ -16,7 +16,7 @@ from ldm.demo.evaluation.tables import markdown_table, percent
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.prediction import prediction_of
 from ldm.diffusion.schedule import CosineSchedule, diffuse, undiffuse
-from ldm.generation.blame import check_finite
+from ldm.weights.blame import check_finite
 
 TIME = 0.95  # of the noise: composition is undecided, colours are guessed
 

@@ -7,11 +7,11 @@ from spoiled import spoil, spoiled_release
 
 from ldm.common.images import save_png
 from ldm.conditions import encode_captions
-from ldm.generation.blame import blame_network, check_finite
 from ldm.generation.sampling import to_uint8
 from ldm.generation.settings import GenerationSettings
 from ldm.networks.layers.linear import linear
 from ldm.pipeline import StableCascade
+from ldm.weights.blame import blame_network, check_finite
 from ldm.weights.files import TensorFile, state_entries, write_tensors
 
 QUICK = GenerationSettings(256, 256, steps=1, decoder_steps=1)
