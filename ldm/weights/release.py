@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Optional
 
 import paddle
 
@@ -13,7 +12,6 @@ from ldm.networks.variants import VARIANTS, variant_config
 from ldm.weights.arguments import check_arguments
 from ldm.weights.detect import detect_network, detect_version, stored_config
 from ldm.weights.files import TensorFile
-from ldm.weights.finite import all_finite
 from ldm.weights.loading import load_weights
 from ldm.weights.plan import check_dtype
 
@@ -137,16 +135,6 @@ def check_file(path):
     listed = ", ".join(map(str, found[:SHOWN])) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
     choice = f"give one of {listed}" if len(found) > 1 else f"give {listed}" if found else "it has no safetensors file"
     raise IsADirectoryError(f"{path} is a folder, and a file is needed: {choice}.")
-
-
-def non_finite_tensor(path) -> Optional[str]:
-    """The first tensor of a safetensors file that holds NaN or infinity, or None.
-
-    The file is read in pieces, in its own order: about as long as copying it takes, and no memory to speak of. To be
-    called once something non-finite has come out of the weights, not while loading them. Errors as of TensorFile.
-    """
-    with TensorFile(path) as file:
-        return next((key for key in file.keys() if not all(map(all_finite, file.pieces(key)))), None)
 
 
 class Release:

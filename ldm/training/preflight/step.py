@@ -16,7 +16,7 @@ from ldm.training.non_finite.guard import finite_gradients
 from ldm.training.optimizer import global_norm
 from ldm.training.preflight.weights import files_read
 from ldm.training.watching.unchanged import undisturbed
-from ldm.weights.release import non_finite_tensor
+from ldm.weights.blame import non_finite_tensor
 
 
 @dataclass(frozen=True)
