@@ -15,6 +15,7 @@ from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.pipeline import GenerationSettings, StableCascade
 from ldm.training.checkpoints.files import read_state
+from ldm.training.checkpoints.rng_state import preserved_rng_state
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
 from ldm.training.tasks import prior
@@ -22,7 +23,6 @@ from ldm.training.watching import callbacks
 from ldm.training.watching import pictures as looks
 from ldm.training.watching.levels import level_names
 from ldm.training.watching.pictures import Pictures, base_column
-from ldm.training.watching.unchanged import undisturbed
 
 CAPTIONS = ["a red star", "a blue circle"]
 LOOKS = "--image_logging_steps 2 --full_image_logging_steps 4 --num_inference_steps 1 --image_logging_size 256"
@@ -286,7 +286,7 @@ def test_random_generators_are_put_back():
     def draw():
         return random.random(), float(np.random.rand()), float(paddle.rand([1]))
 
-    with undisturbed():
+    with preserved_rng_state():
         first = draw()
     assert draw() == first
 
