@@ -39,9 +39,9 @@ def read_pdparams(path) -> dict:
     if not state:
         raise ValueError(f"{path} holds no weights.")
     state = {key: widened(array) for key, array in state.items()}
-    if whole := [key for key, array in state.items() if array.dtype.kind != "f"]:
+    if integers := [key for key, array in state.items() if array.dtype.kind != "f"]:
         raise ValueError(
-            f"{path}: {whole[0][:80]!r} is {state[whole[0]].dtype}, and weights are no integers: {REMEDY}."
+            f"{path}: {integers[0][:80]!r} is {state[integers[0]].dtype}, and weights are no integers: {REMEDY}."
         )
     return state
 

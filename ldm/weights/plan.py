@@ -147,7 +147,7 @@ def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
 
 
 def check_float(file: TensorFile, keys):
-    """WeightsMismatch if any of these tensors is stored as anything but numbers that weights can be."""
+    """WeightsMismatch if any of these tensors is stored in a type that weights do not have."""
     others = [f"{key} ({file.dtypes[key]})" for key in keys if DTYPES.get(file.dtypes[key]) not in STORED_FLOATS]
     if others:
         rest = f" and {len(others) - 8} more" if len(others) > 8 else ""

@@ -66,7 +66,7 @@ class _Machine(pickle._Unpickler):
         self._set(self.pop_mark())
 
     def _set(self, items):
-        """Keys are texts and whole numbers: those of tuples could take for ever to hash."""
+        """Keys are texts and integers: those of tuples could take for ever to hash."""
         target = self.stack[-1]
         if type(target) is not dict or any(type(key) not in (str, int) for key in items[::2]):
             raise pickle.UnpicklingError("a dictionary of it has keys that are neither texts nor numbers")
@@ -138,8 +138,8 @@ class _Array:
         if self.array is not None or not (isinstance(state, tuple) and len(state) == 5):
             raise pickle.UnpicklingError("an array of it is built in an unknown way")
         _, shape, dtype, columns_first, data = state
-        whole = isinstance(shape, tuple) and len(shape) <= MOST_AXES and all(type(side) is int for side in shape)
-        if not (whole and isinstance(dtype, _Dtype) and isinstance(data, bytes)) or min(shape, default=0) < 0:
+        valid = isinstance(shape, tuple) and len(shape) <= MOST_AXES and all(type(side) is int for side in shape)
+        if not (valid and isinstance(dtype, _Dtype) and isinstance(data, bytes)) or min(shape, default=0) < 0:
             raise pickle.UnpicklingError("an array of it is built in an unknown way")
         if math.prod(shape) * dtype.dtype.itemsize != len(data):
             raise pickle.UnpicklingError(f"an array of shape {shape} has {len(data)} bytes")

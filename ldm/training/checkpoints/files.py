@@ -83,12 +83,12 @@ def find_state_file(checkpoint) -> Path:
     ]
     if (path / STATE_FILE).is_file():
         if problem := _problem_of_listed(path):
-            raise ValueError(f"{path} is not whole: {problem}. Take another checkpoint.")
+            raise ValueError(f"{path} is not complete: {problem}. Take another checkpoint.")
         later = bool(complete) and steps_done(complete[-1]) > steps_done(path)  # a finished run that was made longer
         return (complete[-1] if later else path) / STATE_FILE
     if not complete:
         raise FileNotFoundError(
-            f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a whole checkpoint-N with one."
+            f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a complete checkpoint-N with one."
         )
     return complete[-1] / STATE_FILE
 
@@ -108,7 +108,7 @@ def _problem_of_listed(folder: Path):
 
 
 def read_state(checkpoint, ema: bool = False) -> tuple[Path, dict]:
-    """The file read, and the model's whole state {key: array}: the last weights, or their average."""
+    """The file read, and the model's complete state {key: array}: the last weights, or their average."""
     state_file = find_state_file(checkpoint)
     if ema:
         state_file = state_file.with_name(EMA_FILE)

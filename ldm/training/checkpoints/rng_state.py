@@ -47,12 +47,12 @@ def check_rng_state(path, state) -> dict:
     if not (isinstance(python, tuple) and len(python) == 3 and isinstance(python[1], tuple) and len(python[1]) == 625):
         raise damaged(path, "has no state of Python's random numbers")
     if not all(type(word) is int and 0 <= word < 1 << 32 for word in python[1]) or python[1][-1] > 624:
-        raise damaged(path, "has a state of Python's random numbers that is none")
+        raise damaged(path, "has an impossible state of Python's random numbers")
     known = isinstance(numpy, tuple) and len(numpy) == 5 and numpy[0] == "MT19937" and isinstance(numpy[1], np.ndarray)
     if not known or numpy[1].shape != (624,) or numpy[1].dtype != np.uint32 or type(numpy[2]) is not int:
         raise damaged(path, "has no state of NumPy's random numbers")
     if not 0 <= numpy[2] <= 624 or numpy[3] not in (0, 1) or not isinstance(numpy[4], (int, float)):
-        raise damaged(path, "has a state of NumPy's random numbers that is none")
+        raise damaged(path, "has an impossible state of NumPy's random numbers")
     if not isinstance(state["cuda"], list):
         raise damaged(path, "has no list of the devices' random numbers")
     for generator in (state["cpu"], *state["cuda"]):
@@ -69,12 +69,12 @@ def _check_generator(path, state):
         isinstance(codes, list) and len(codes) < 21 * (TWISTER_WORDS + 2) and all(type(code) is int for code in codes)
     )
     if not digits or not set(codes) <= set(b"0123456789 "):
-        raise damaged(path, "has a state of Paddle's random numbers that is none")
+        raise damaged(path, "has an impossible state of Paddle's random numbers")
     words = [int(word) for word in bytes(codes).split()]
     if words and (len(words) != TWISTER_WORDS + 1 or max(words) >= 1 << 64 or words[-1] > TWISTER_WORDS):
-        raise damaged(path, "has a state of Paddle's random numbers that is none")
+        raise damaged(path, "has an impossible state of Paddle's random numbers")
     if any(abs(number) >= 1 << 63 for number in state[:3]):
-        raise damaged(path, "has a state of Paddle's random numbers that is none")
+        raise damaged(path, "has an impossible state of Paddle's random numbers")
 
 
 def generator_state(state: GeneratorState):

@@ -63,10 +63,10 @@ def test_a_checkpoint_that_lacks_files_of_its_list_is_not_taken(checkpoint, tmp_
     shutil.copytree(folder, damaged)
     (damaged / MANIFEST).write_text(json.dumps({"bytes": {"model_state.pdparams": 1}}))
     assert find_state_file(tmp_path) == folder / "model_state.pdparams"
-    with pytest.raises(ValueError, match="checkpoint-12 is not whole: its model_state.pdparams has"):
+    with pytest.raises(ValueError, match="checkpoint-12 is not complete: its model_state.pdparams has"):
         find_state_file(damaged)
     shutil.rmtree(folder)
-    with pytest.raises(FileNotFoundError, match="whole checkpoint-N"):
+    with pytest.raises(FileNotFoundError, match="complete checkpoint-N"):
         find_state_file(tmp_path)
 
 

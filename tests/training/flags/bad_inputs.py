@@ -57,7 +57,7 @@ class Inputs:
         return path
 
     def checkpoint(self, files: dict) -> Path:
-        """A whole checkpoint-1 in the output folder, of small files {name: text}."""
+        """A complete checkpoint-1 in the output folder, of small files {name: text}."""
         folder = self.output / "checkpoint-1"
         folder.mkdir(parents=True)
         for name, text in files.items():

@@ -21,7 +21,7 @@ from ldm.training.run import build_trainer, train
 from ldm.training.tasks import prior
 from ldm.training.watching import callbacks
 from ldm.training.watching import pictures as looks
-from ldm.training.watching.levels import level_names
+from ldm.training.watching.noise_level_losses import loss_names
 from ldm.training.watching.pictures import Pictures, base_column
 
 CAPTIONS = ["a red star", "a blue circle"]
@@ -143,7 +143,7 @@ def test_what_is_logged_beside_the_loss(watched):
     for entry in (first, second):
         found = {name: value for name, value in entry.items() if name.startswith("loss_t")}
         # 8 samples in 10 levels; unweighted as the loss is here, so the mean lies between the levels'
-        assert 2 <= len(found) <= 8 and set(found) <= set(level_names())
+        assert 2 <= len(found) <= 8 and set(found) <= set(loss_names())
         assert min(found.values()) <= entry["loss"] <= max(found.values())
         assert entry["samples_per_second"] > 0 and 0 <= entry["data_wait_share"] < 1 and entry["peak_memory_gib"] > 0.1
     assert first["eta_seconds"] > 0 and second["eta_seconds"] == 0 and 0 < second["aside_share"] < 1

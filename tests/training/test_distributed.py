@@ -72,9 +72,9 @@ def test_a_rank_may_leave_while_rank_0_is_taken_down(tmp_path, heard, code):
 
 
 @pytest.mark.parametrize(("world_size", "rank", "times"), [(1, 0, 0), (2, 0, 1), (2, 1, 0)])
-def test_rank_0_of_several_hears_a_goodbye_before_anything_can_fail(monkeypatch, tmp_path, world_size, rank, times):
+def test_rank_0_of_several_logs_a_disconnect_before_anything_can_fail(monkeypatch, tmp_path, world_size, rank, times):
     heard = []
-    monkeypatch.setattr(run, "hear_one_goodbye", lambda: heard.append(True))
+    monkeypatch.setattr(run, "log_one_disconnect", lambda: heard.append(True))
 
     def refuse(*groups):
         raise ValueError("bad input")

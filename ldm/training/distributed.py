@@ -1,10 +1,10 @@
-"""The key-value store by which ranks find each other: rank 0 of the run listens for it until its process is gone."""
+"""The ranks of one run: the key-value store by which they find each other, which rank 0 keeps until its process ends."""
 
 import os
 import socket
 
 
-def hear_one_goodbye():
+def log_one_disconnect():
     """Open and close one connection to the store, on rank 0 of several; before any rank may leave.
 
     Paddle's listener logs the end of a connection, and glog prepares a line of the log, the first time, under a lock.
