@@ -28,8 +28,7 @@ def measure(weights: str, size: str) -> dict:
     from ldm.common.runtime import prepare
 
     prepare()
-    from ldm.common.memory_now import on_cpu
-    from ldm.common.process_memory import peak_memory, resident_memory
+    from ldm.common.memory import on_cpu, peak_memory, resident_memory
     from ldm.generation.request import GenerationSettings
     from ldm.generation.work import Sizes
     from ldm.pipeline import StableCascade, networks_of

@@ -14,9 +14,8 @@ from ldm.conditions import (
     without,
 )
 from ldm.diffusion.guidance import Guidance
-from ldm.diffusion.loss import p2_weight
+from ldm.diffusion.loss import Objective, denoising_objective, p2_weight
 from ldm.diffusion.noise import image_seeds
-from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation.limits import MOST_STEPS, check_count, check_guidance, check_image_seed

@@ -7,8 +7,7 @@ from pathlib import Path
 import paddle
 
 import config
-from ldm.common.given_paths import check_file
-from ldm.common.memory_now import available, on_cpu
+from ldm.common.memory import available, on_cpu
 from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions
 from ldm.diffusion.noise import image_seeds
@@ -22,7 +21,7 @@ from ldm.model_c import ModelC, prior_sampling
 from ldm.modes.mode import Context
 from ldm.sizes import MINIMUM
 from ldm.stage import checked_captions
-from ldm.weights.release import Release, output_size
+from ldm.weights.release import Release, check_file, output_size
 
 
 def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:

@@ -87,7 +87,7 @@ def check_flags(args):
 def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
     from ldm.common.images import check_writable
-    from ldm.common.memory_now import on_cpu
+    from ldm.common.memory import on_cpu
     from ldm.compiled.unet import check_compilable
     from ldm.data.captions import read_captions
     from ldm.generation.preflight import preflight
@@ -157,7 +157,8 @@ def write_sheet(path, pictures: list, request):
     """All pictures side by side."""
     import numpy as np
 
-    from ldm.common.images import contact_sheet, save_png
+    from ldm.common.images import save_png
+    from ldm.common.sheets import contact_sheet
 
     sheet = np.asarray(contact_sheet(pictures, columns=min(len(pictures), SHEET_COLUMNS)))
     save_png(path, sheet, {"captions": list(request.captions), "batch_size": request.batch_size})

@@ -9,7 +9,7 @@ import paddle
 import pytest
 from helpers import ROOT
 
-from ldm.common.memory_now import allocated, forget_peak, peak_allocated
+from ldm.common.memory import allocated, forget_peak, peak_allocated
 from ldm.generation.memory import NotEnoughMemory, check_loading, check_room
 from ldm.generation.request import GenerationSettings
 from ldm.generation.work import Sizes, decoder_work, prior_work, stage_a_work
