@@ -7,7 +7,7 @@ import torch
 from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
 from worker import DEVICE, DTYPE, Side
 
-from ldm.weights.rule import rule_tensor
+from ldm.weights.synthetic import rule_tensor
 
 RES_TIME, WITH_ATTENTION = ("SDCascadeResBlock", "SDCascadeTimestepBlock"), ("SDCascadeAttnBlock",)
 PRIOR = dict(clip_text_in_channels=1280, clip_image_in_channels=768, switch_level=(False,))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from safetensors.numpy import save_file
 
-from ldm.common.process_memory import peak_memory  # imports neither Paddle nor PyTorch
+from ldm.common.memory import peak_memory  # imports neither Paddle nor PyTorch
 
 DEVICE = os.environ.get("BENCHMARK_DEVICE", "cpu")
 DTYPE = os.environ.get("BENCHMARK_DTYPE", "float32")

@@ -5,10 +5,11 @@ from numbers import Integral, Real
 
 from ldm.common.cli import numbers
 
-MOST_STEPS, MOST_IMAGES = numbers.steps.maximum, numbers.batch.maximum  # the flags' own; memory is forecast besides
-MOST_PROMPTS = numbers.count.maximum  # of an evaluation
+MOST_STEPS = numbers.steps.range.high  # the flags' own; memory is forecast besides
+MOST_IMAGES = numbers.batch.range.high
+MOST_PROMPTS = numbers.count.range.high  # of an evaluation
 MOST_FILES = 10_000_000  # of one run
-LARGEST_GUIDANCE = numbers.guidance.maximum  # either way: images are grey or burnt at a tenth of it
+LARGEST_GUIDANCE = numbers.guidance.range.high  # either way: images are grey or burnt at a tenth of it
 LARGEST_SEED = 2**63 - 1  # what other programs, and most JSON readers, keep
 
 

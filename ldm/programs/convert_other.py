@@ -11,7 +11,7 @@ from ldm.programs.convert_unet import add_arguments, convert_all
 
 def convert(args):
     """Convert the networks and, from a whole folder, bring CLIP along."""
-    from ldm.weights.conversion import OTHERS, copy_clip_folders
+    from ldm.weights.convert import OTHERS, copy_clip_folders
 
     written = convert_all(args, OTHERS)
     if Path(args.input).is_dir():
