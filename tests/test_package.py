@@ -131,7 +131,10 @@ def test_a_prior_is_converted_trained_and_extracted(run, tmp_path):
     flags = "--weights_path release --dataset_path scenes --output_dir out --do_train --max_steps 2 --resolution 64"
     run("stable-cascade-train", *flags.split(), "--per_device_train_batch_size", 2)
     said = run("stable-cascade-extract", "--checkpoint_path", "out", "--model_file", "tuned.safetensors")
-    assert "-> tuned.safetensors" in said and (tmp_path / "tuned.safetensors").is_file()
+    assert (
+        "Use it: stable-cascade --prior_weights tuned.safetensors" in said
+        and (tmp_path / "tuned.safetensors").is_file()
+    )
     assert {path.name for path in (tmp_path / "paddle").iterdir()} == {
         "stage_b_lite.safetensors",
         "stage_c_lite.safetensors",
