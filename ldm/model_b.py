@@ -18,7 +18,7 @@ from ldm.diffusion.loss import Objective, denoising_objective, p2_weight
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.modes import text
 from ldm.modes.mode import SamplingInputs
