@@ -18,7 +18,7 @@ class WeightsMismatch(ValueError):
 
 @dataclass(frozen=True)
 class Move:
-    """One tensor's way between the two worlds."""
+    """One tensor's way between the release's layout and ours."""
 
     release_key: str
     paddle_key: str
