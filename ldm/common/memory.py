@@ -62,7 +62,7 @@ def peak_allocated() -> int:
 
 
 def reset_peak():
-    """Begin anew to look for the peak."""
+    """Start a new peak."""
     import paddle
 
     if on_cpu():

@@ -22,7 +22,7 @@ LARGEST_VALUE = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38
 
 # Read at once: what stays in a core's cache, and enough rows that a transposed one is written by whole cache lines
 BLOCK, ROWS = 1 << 18, 256
-GAP = 32  # numbers between rows that are read down their columns: see `_padded_rows`
+GAP = 32  # elements between rows that are read column by column: see `_padded_rows`
 
 
 class TensorFile:
@@ -166,7 +166,7 @@ def _widened(raw: np.ndarray, stored: str) -> np.ndarray:
 
 
 def _padded_rows(rows: np.ndarray) -> np.ndarray:
-    """A copy whose rows do not begin a power of two apart, where a column's numbers would drive each other from the cache."""
+    """A copy whose rows do not start a power of two apart: reading a column of such rows evicts its own cache lines."""
     length = rows[0].size
     room = np.empty((len(rows), length + GAP), rows.dtype)[:, :length].reshape(rows.shape)
     room[...] = rows

@@ -1,13 +1,13 @@
-"""Whether stored numbers are finite, in every precision that weights have."""
+"""Whether an array is finite, in every precision that weights have."""
 
 import numpy as np
 
-BLOCK = 1 << 16  # numbers looked at together: they are still in the cache when they are
+BLOCK = 1 << 16  # elements checked at once: few enough to stay in the cache
 EXPONENTS = {"uint16": np.uint16(0x7F80), "float16": np.uint16(0x7C00)}  # all set in NaN and infinity alone
 
 
 def all_finite(values: np.ndarray) -> bool:
-    """Whether an array has neither NaN nor infinity; uint16 are the bits of bfloat16, other integers always finite.
+    """Whether an array has neither NaN nor infinity; uint16 are bfloat16's bits, other integers are always finite.
 
     About 20 GB of float32 a second on one core, 12 GB of half precision.
     """

@@ -13,7 +13,7 @@ STORED_FLOATS = (*FLOAT_DTYPES, "float64")
 
 
 class WeightsMismatch(ValueError):
-    """A checkpoint does not fit the network it was given for."""
+    """A checkpoint does not fit the network that is filled from it."""
 
 
 @dataclass(frozen=True)

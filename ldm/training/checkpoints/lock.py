@@ -16,10 +16,10 @@ _held = set()  # open locked files of this process
 
 @contextmanager
 def output_lock(folder, create: bool = True, log=print):
-    """Around everything that changes `folder`; ValueError, naming the other process, if one is at work there.
+    """Around everything that changes `folder`; ValueError, naming the other process, if one uses it.
 
     The system holds the lock as long as this process lives, however it ends; the file goes with a run that ends by itself.
-    create: False looks whether another has it, and leaves the folder as it is. A file system without locks is said to be one.
+    create: False looks whether another has it, and leaves the folder as it is. On a file system without locks a warning is logged.
     """
     path = Path(folder) / FILE
     if fcntl is None or not (create or path.is_file()):
