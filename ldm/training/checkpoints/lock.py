@@ -19,7 +19,7 @@ def output_lock(folder, create: bool = True, log=print):
     """Around everything that changes `folder`; ValueError, naming the other process, if one uses it.
 
     The system holds the lock as long as this process lives, however it ends; the file goes with a run that ends by itself.
-    create: False looks whether another has it, and leaves the folder as it is. On a file system without locks a warning is logged.
+    create: False checks whether another has it, and leaves the folder as it is. Where there are no locks, `log` says so.
     """
     path = Path(folder) / FILE
     if fcntl is None or not (create or path.is_file()):

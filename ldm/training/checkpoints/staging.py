@@ -28,8 +28,9 @@ def checkpoint_folders(folder) -> list[Path]:
 def problem_of(folder, contents: bool = False, only=None) -> Optional[str]:
     """Why a checkpoint folder is not complete, or None: every file of its list is there and has its size.
 
-    contents: and its checksum too, which reads all of it, or of the files `only`. A folder without a list is of an older version of this trainer,
-    which wrote in place: it is complete if the file that was written last is. Lists of older versions have no checksums.
+    contents: and its checksum too, which reads all of it, or of the files `only`. A folder without a list is of an older
+    version of this trainer, which wrote in place: it is complete if the file that was written last is. Lists of older
+    versions have no checksums.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
