@@ -1,6 +1,7 @@
-"""Whether an array is finite, in every precision that weights have."""
+"""Whether arrays and tensors are finite, in every precision that weights have."""
 
 import numpy as np
+import paddle
 
 BLOCK = 1 << 16  # elements checked at once: few enough to stay in the cache
 EXPONENTS = {"uint16": np.uint16(0x7F80), "float16": np.uint16(0x7C00)}  # all set in NaN and infinity alone
@@ -22,3 +23,11 @@ def _block_finite(block, exponent) -> bool:
         return bool(np.isfinite(block).all())
     bits = block.view(np.uint16)  # eight times as fast as numpy's isfinite of float16
     return not ((bits & exponent) == exponent).any()
+
+
+@paddle.no_grad()
+def finite_tensor(tensor) -> bool:
+    """Whether every element is finite: their sum is, or, where that overflows, each of them."""
+    if not tensor.is_floating_point():
+        return True
+    return bool(paddle.isfinite(tensor.sum(dtype="float32"))) or bool(paddle.isfinite(tensor).all())

@@ -19,6 +19,7 @@ from ldm.training.checkpoints.staging import STAGING, finish, rotate, set_aside,
 from ldm.training.noise_levels import ADAPTIVE_FILE
 from ldm.training.non_finite.guard import NonFinite, highest_of_ranks
 from ldm.training.optimizer import gradient_shard, master_weights
+from ldm.weights.finite import finite_tensor
 from ldm.weights.pickles import read_pickle
 
 LIKELY_CAUSE = "a learning rate that is too high, most often; the loss of the last steps shows when it began"
@@ -196,14 +197,6 @@ def moments_of(optimizer) -> dict:
         inner = inner._inner_opt
     accumulators = getattr(inner, "_accumulators", {})
     return {t.name: t for by_name in accumulators.values() for t in by_name.values()} | masters
-
-
-@paddle.no_grad()
-def finite_tensor(tensor) -> bool:
-    """Whether every element is finite: their sum is, or, where that overflows, each of them."""
-    if not tensor.is_floating_point():
-        return True
-    return bool(paddle.isfinite(tensor.sum(dtype="float32"))) or bool(paddle.isfinite(tensor).all())
 
 
 def atomic(save):
