@@ -115,7 +115,7 @@ def measure(args) -> dict:
 def train(args) -> dict:
     """What `measure` tells of one training, but for the process."""
     from ldm.adapters.lora import DEFAULT_FILTERS
-    from ldm.common.memory import forget_peak, peak_allocated
+    from ldm.common.memory import peak_allocated, reset_peak
     from ldm.training.batches.draws import PriorDraws
     from ldm.training.flags.arguments import parse_into
     from ldm.training.preflight.room import forecast_of
@@ -137,7 +137,7 @@ def train(args) -> dict:
         forecast, _ = forecast_of(trainer, arguments_of(trainer, first_batch(trainer, args.steps)))
         if not args.save:
             forecast = replace(forecast, saving=0)
-        forget_peak()
+        reset_peak()
         start = perf_counter()
         trainer.train()
         seconds = (perf_counter() - start) / args.steps

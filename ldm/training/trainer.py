@@ -15,7 +15,7 @@ from ldm.training.non_finite.batch import BatchRecord
 from ldm.training.non_finite.guard import Guard
 from ldm.training.optimizer import adamw
 from ldm.training.task import Task
-from ldm.training.watching.callbacks import GradientNorm, Look
+from ldm.training.watching.callbacks import GradientNorm, ImageLogger
 from ldm.training.watching.console import use_readable_lines
 from ldm.training.watching.noise_level_losses import NoiseLevelLosses
 from ldm.training.watching.pace import Pace
@@ -49,11 +49,12 @@ class CascadeTrainer(CheckpointingTrainer):
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
-        self.noise_level_losses, self.pace, self.look = NoiseLevelLosses(), Pace(self._periods()), Look(self)
+        self.noise_level_losses = NoiseLevelLosses()
+        self.pace, self.image_logger = Pace(self._periods()), ImageLogger(self)
         use_readable_lines(self)
         if args.save_on_signal:
             self.add_callback(SaveOnSignal())
-        self.add_callback(self.look)  # after the average is updated, and where there is a line to print on
+        self.add_callback(self.image_logger)  # after the average is updated, and where there is a line to print on
 
     def _check_supported(self):
         """ValueError for flags that this model or this way of training cannot honour."""
@@ -87,7 +88,7 @@ class CascadeTrainer(CheckpointingTrainer):
         """PaddleNLP's, after the pictures of the weights that the run starts from are made."""
         self.noise_level_losses = NoiseLevelLosses()  # whatever was tried before is no part of the run
         self.guard.resumed_from = resume_from_checkpoint
-        self.look.keep_base()
+        self.image_logger.keep_base()
         return super().train(resume_from_checkpoint, **options)
 
     # Data -------------------------------------------------------------------------------------------------------

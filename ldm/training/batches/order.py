@@ -142,7 +142,7 @@ class RunSampler(DistributedBatchSampler):
 
 
 def fixed_batches(dataset, count: int, batch_size: int, first: int = 0) -> list[list[int]]:
-    """`count` samples from `first` on in batches that can be stacked: in order, apart by shape where a dataset has `fixed_buckets`."""
+    """`count` samples from `first` on in batches that can be stacked: in order, or, with `fixed_buckets`, by shape."""
     buckets = getattr(dataset, "fixed_buckets", None)
     indices = range(first, first + count)
     shapes = [0] * count if buckets is None else buckets.own[first : first + count].tolist()

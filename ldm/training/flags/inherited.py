@@ -1,6 +1,6 @@
 """Every flag that PaddleNLP's TrainingArguments bring along is in one of three lists: honoured, harmless or refused.
 
-A flag in none of them, of a new PaddleNLP version, fails tests/training/flags/test_inherited_flags.py.
+A flag of a new PaddleNLP version that is in none of them fails tests/training/flags/test_inherited_flags.py.
 """
 
 import os

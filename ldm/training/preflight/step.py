@@ -7,7 +7,7 @@ from time import perf_counter
 
 import paddle
 
-from ldm.common.memory import forget_peak, peak_allocated
+from ldm.common.memory import peak_allocated, reset_peak
 from ldm.common.preflight_report import Report
 from ldm.training.batch_norms import batch_norms
 from ldm.training.batches.draws import dropout_seed
@@ -59,7 +59,7 @@ def try_step(trainer, arguments: dict) -> Tried:
         for norm in trainer.frozen_norms:
             norm.training = False
         paddle.seed(dropout_seed(trainer.args.seed, 0, 0, trainer.args.dataset_rank))
-        forget_peak()
+        reset_peak()
         start = perf_counter()
         with trainer.autocast_smart_context_manager():
             loss = model(**arguments)
