@@ -9,14 +9,11 @@ are the trainer's; nothing is trained. The first batch, which starts the workers
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.common.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 
 def make_pictures(folder, count: int = 200, side: int = 1280):

@@ -1,11 +1,6 @@
 """What our workers start with: Paddle prepared, and networks of released sizes filled by rule, one tensor at a time."""
 
-import sys
-from pathlib import Path
-
 from worker import DEVICE, DTYPE, Side
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 OTHER_SIZES = {
     "100M": dict(c_cond=704, c_hidden=(704, 704), nhead=(11, 11), blocks=((2, 6), (6, 2)))  # a prior to be trained

@@ -12,9 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 SIZES = [
     *("256x256x1", "384x384x1", "384x384x4", "512x512x2", "384x384x16", "768x1024x2", "1024x1024x1", "1024x1024x4"),

@@ -12,8 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 KINDS = ("pairs", "jsonl", "csv", "tars")
 PER_FOLDER = 10_000  # files side by side, samples per tar
 CAPTION = "a photograph of something that takes some words to describe, number {}"

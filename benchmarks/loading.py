@@ -18,7 +18,6 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 CHUNK = 16 << 20
 CASE_OF = {"stage_c": "prior", "stage_b": "decoder"}
 

@@ -17,12 +17,9 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.common.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 TEXT, POOLED, IMAGE, TOKENS = 1280, 1280, 768, 77
 SWEEP = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import paddle
 
-import config
+from ldm import config
 from ldm.common.memory import available, on_cpu
 from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions

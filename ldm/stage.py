@@ -41,7 +41,7 @@ class CascadeStage(nn.Layer):
 
     def __init__(self, weights_path=None, version=None, dtype=None, unet_path=None, frozen: Frozen = None):
         super().__init__()
-        import config
+        from ldm import config
 
         self.frozen, dtype = open_release(weights_path, dtype, frozen)
         version = version or {"stage_c": config.model_c_version, "stage_b": config.model_b_version}[self.kind]

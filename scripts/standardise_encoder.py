@@ -2,14 +2,11 @@
 """After training a semantic encoder: make its latents have mean 0 and standard deviation 1 again, as diffusion expects."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.common.cli import run_command  # noqa: E402
-from ldm.common.cli.flags import Parser  # noqa: E402
-from ldm.common.cli.numbers import count, pixels  # noqa: E402
-from ldm.common.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.cli.numbers import count, pixels
+from ldm.common.runtime import prepare
 
 
 def standardise(args):

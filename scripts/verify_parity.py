@@ -4,12 +4,11 @@
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare, use_exact_matrix_products
 
-from ldm.common.cli import run_command  # noqa: E402
-from ldm.common.cli.flags import Parser  # noqa: E402
-from ldm.common.runtime import prepare, use_exact_matrix_products  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_parser() -> Parser:

@@ -2,11 +2,12 @@
 
 import argparse
 
-import config
+from ldm import config
 from ldm.common.cli import numbers, run_command
 from ldm.common.cli.flags import Parser
 from ldm.common.runtime import prepare
 from ldm.generation.request import add_request_flags, request_of_flags
+from ldm.programs import called_as
 from ldm.sizes import MINIMUM
 
 SHEET_COLUMNS = 4
@@ -166,4 +167,4 @@ def write_sheet(path, pictures: list, request):
 
 
 def main(argv=None) -> int:
-    return run_command("inference.py", make_parser, generate, argv, prepare)
+    return run_command(called_as("inference.py"), make_parser, generate, argv, prepare)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import paddle
 
+from ldm import config
 from ldm.networks.efficientnet import EfficientNetEncoder
 from ldm.networks.previewer import Previewer
 from ldm.networks.stage_a import StageA
@@ -150,7 +151,7 @@ class Release:
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"The weights folder {self.folder} does not exist. Download the Stable Cascade release into it "
-                "(README, 'Weights'), or point WEIGHTS_PATH in config.py or --weights at the folder that has it."
+                f"(README, 'Weights'), or point WEIGHTS_PATH in {config.where()} or --weights at the folder that has it."
             )
 
     def file(self, kind: str, version=None) -> Path:

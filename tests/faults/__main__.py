@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT / "tests")
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+sys.path[:1] = [str(ROOT / "tests"), str(ROOT)]  # Python puts tests/faults there
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two programs share the cores; the same bits in every run
 
 

@@ -6,9 +6,7 @@ read from standard input then, and a second one. Whoever holds the other end see
 
 import ctypes
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 libc = ctypes.CDLL(None)
 for _ in range(2):
     libc.__cxa_atexit(libc.getchar, None, None)

@@ -15,7 +15,7 @@ PACKAGES = ("paddlepaddle", "paddlepaddle-gpu", "paddlenlp", "numpy", "pillow", 
 
 def used_files(cascade) -> dict[str, Path]:
     """Name in the release -> path: the five networks in use, and everything in the folders of towers and tokenizer."""
-    import config
+    from ldm import config
 
     release = cascade.prior.frozen.release
     networks = [cascade.prior.unet_path, cascade.decoder.unet_path]

@@ -6,7 +6,7 @@ from typing import Optional
 
 import numpy as np
 
-import config
+from ldm import config
 from ldm.clip.encoders import TextEncoder
 from ldm.clip.pair import ClipPair
 from ldm.clip.tokenizer import load_tokenizer

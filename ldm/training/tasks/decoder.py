@@ -5,7 +5,7 @@ from typing import ClassVar, Optional
 
 import paddle
 
-import config
+from ldm import config
 from ldm.decoder_features import DecoderFeatures
 from ldm.generation.sampling import to_uint8
 from ldm.model_b import ModelB

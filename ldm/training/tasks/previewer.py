@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
-import config
+from ldm import config
 from ldm.generation.sampling import to_uint8
 from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Optional
 
-import config
+from ldm import config
 from ldm.data.captions import read_captions
 from ldm.model_c import ModelC
 from ldm.model_c_cached import CachedModelC

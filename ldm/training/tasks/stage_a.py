@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-import config
+from ldm import config
 from ldm.generation.sampling import to_uint8
 from ldm.stage import evaluating
 from ldm.training.batches.data import open_dataset

@@ -5,7 +5,6 @@ import time
 
 START = """
 import os, signal, sys, time
-sys.path.insert(0, ".")
 from pathlib import Path
 from ldm.common.atomic import atomic_path
 from ldm.common.cli import run

@@ -144,7 +144,7 @@ def test_help_names_the_parts(capsys):
 
 
 def test_without_weights_the_demo_is_measured(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("config.WEIGHTS_PATH", str(tmp_path / "models"))
+    monkeypatch.setattr("ldm.config.WEIGHTS_PATH", str(tmp_path / "models"))
     assert evaluate("--parts", "judge", "--count", "4", "--output_dir", tmp_path) == 0
     assert "using the bundled demo model" in capsys.readouterr().out
 

@@ -15,9 +15,9 @@ from hostile_contents import CASES, MODEL, OPTIMISER, first, list_anew
 from safetensors.numpy import load_file, save_file
 from small_release import write_scenes_and_release
 
+from ldm.programs.train import prior as train_prior
 from ldm.training.checkpoints.export import extract_unet
 from ldm.training.checkpoints.staging import MANIFEST, problem_of
-from ldm.training.program import training_program
 from ldm.weights.pickles import read_pickle
 
 PROGRAM = "train_stage_c_trainer.py"
@@ -39,7 +39,7 @@ def start(folder, output, steps: int, *more) -> int:
         "--learning_rate 1e-3 --dataloader_num_workers 0 --logging_steps 1"
     )
     with paddle.utils.unique_name.guard():
-        return training_program(PROGRAM, "prior", [*command.split(), *more])
+        return train_prior([*command.split(), *more])
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import paddle
 import pytest
 from small_release import write_scenes_and_release
 
+from ldm.programs.train import prior as train_prior
 from ldm.training.checkpoints.lock import output_lock
 from ldm.training.checkpoints.staging import EVIDENCE, STAGING, checkpoint_folders
-from ldm.training.program import training_program
 from ldm.training.trainer import CascadeTrainer
 
 PROGRAM = "train_stage_c_trainer.py"
@@ -32,7 +32,7 @@ def start(folder, output, *more) -> int:
         "--learning_rate 1e-3 --dataloader_num_workers 0 --logging_steps 1"
     )
     with paddle.utils.unique_name.guard():
-        return training_program(PROGRAM, "prior", [*command.split(), *more])
+        return train_prior([*command.split(), *more])
 
 
 def spoil_weight(trainer):

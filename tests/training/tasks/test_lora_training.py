@@ -120,8 +120,8 @@ def test_a_resumed_run_ends_bit_identical(rule_release, scenes, trained, tmp_pat
         *flags(rule_release, scenes, "{}", f"{LORA} --max_steps 8 --save_steps 4 --ema_decay 0.9 --lora_dropout 0.1"),
         *TOKENS,
     ]
-    code = "import sys, json; from ldm.training.program import training_program\n"
-    code += "sys.exit(training_program('t', 'prior', json.loads(sys.argv[1])))"
+    code = "import sys, json; from ldm.programs.train import prior\n"
+    code += "sys.exit(prior(json.loads(sys.argv[1])))"
     for name in ("whole", "resumed"):
         if name == "resumed":
             shutil.copytree(tmp_path / "whole" / "checkpoint-4", tmp_path / "resumed" / "checkpoint-4")
