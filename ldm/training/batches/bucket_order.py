@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 
 from ldm.data.buckets import AspectBuckets
-from ldm.data.visit import Visit
+from ldm.data.dataset import View
 from ldm.training.batches.stream import SampleStream
 
 
 def bucketed_batches(
     buckets: AspectBuckets, stream: SampleStream, size: int, start: int, total: int
-) -> Iterator[list[Visit]]:
+) -> Iterator[list[View]]:
     """Batches number `start` to `total` of `size` samples each, a function of (the stream, the images' sizes, size).
 
     The samples come as in `stream`, each waits in its bucket, and a batch is made when `size` are waiting. What waits
@@ -25,7 +25,7 @@ def bucketed_batches(
         batches, ends, waiting = _round(buckets, stream.seed, members, size, waiting)
         for which in np.argsort(ends)[max(0, start - number) : total - number]:
             bucket, chosen = batches[which]
-            yield [Visit(sample, stream.seed, seen, bucket) for seen, sample in chosen.tolist()]
+            yield [View(sample, stream.seed, seen, bucket) for seen, sample in chosen.tolist()]
         number += len(batches)
         rounds += 1
 

@@ -2,13 +2,13 @@
 
 from paddlenlp.utils.batch_sampler import DistributedBatchSampler
 
-from ldm.data.visit import Visit
+from ldm.data.dataset import View
 from ldm.training.batches.bucket_order import bucketed_batches
 from ldm.training.batches.stream import SampleStream
 
 
 class RunSampler(DistributedBatchSampler):
-    """Batches of `Visit`s (sample numbers that know seed, epoch and bucket) for `total_batches` steps of one rank.
+    """Batches of `View`s (sample numbers that know seed, epoch and bucket) for `total_batches` steps of one rank.
 
     The samples of all ranks are one SampleStream: permutation after permutation of the dataset, each drawn from
     (seed, epoch), or of two sets where the dataset has a `mix`. Batch p of rank r is a slice of it, so ranks never
@@ -42,7 +42,7 @@ class RunSampler(DistributedBatchSampler):
             return
         for batch in range(first, self.total_batches):
             members = stream.members(batch * size, size)
-            yield [Visit(sample, self.seed, epoch) for epoch, sample in members.tolist()]
+            yield [View(sample, self.seed, epoch) for epoch, sample in members.tolist()]
 
 
 def fixed_batches(dataset, count: int, batch_size: int, first: int = 0) -> list[list[int]]:

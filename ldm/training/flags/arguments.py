@@ -7,7 +7,7 @@ import paddle
 from paddlenlp.trainer import TrainingArguments
 from paddlenlp.trainer.trainer_utils import SchedulerType
 
-from ldm.data.crops import check_crop
+from ldm.data.transforms import check_crop
 from ldm.sizes import MINIMUM
 from ldm.training.flags.inherited import RANGES, REFUSED, check_inherited
 from ldm.training.flags.parser import FlagParser

@@ -14,10 +14,9 @@ from PIL import Image
 
 from ldm.data import image_sizes
 from ldm.data.kept_arrays import write_arrays
-from ldm.data.sources import braces
-from ldm.data.sources.braces import expanded, most_paths
+from ldm.data.sources import tar_paths
 from ldm.data.sources.opening import open_source
-from ldm.data.sources.tars import find_tars
+from ldm.data.sources.tar_paths import expanded, find_tars, most_paths
 from ldm.data.transforms import open_rgb
 
 VARIANTS = 150  # of every layout; more by FUZZ=5000
@@ -405,4 +404,4 @@ def test_braces_that_are_not_closed(text):
     ],
 )
 def test_the_bound_is_never_below_what_braces_stand_for(text):
-    assert len(expanded(text)) <= most_paths(text) <= braces.MOST
+    assert len(expanded(text)) <= most_paths(text) <= tar_paths.MOST

@@ -12,8 +12,8 @@ from PIL import Image
 from small_release import ARCHITECTURE, images
 from spoiled import spoil
 
+from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
-from ldm.data.folder import ImageTextFolder
 from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.demo.untrained import write_untrained_release
 from ldm.features import encode_items, features_recipe, fill_cache
