@@ -15,8 +15,11 @@ from ldm.common.cli import (
 )
 from ldm.common.cli.flags import Parser  # noqa: E402
 from ldm.common.runtime import prepare  # noqa: E402
-from ldm.demo.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
-from ldm.demo.evaluation.untrustworthy import Untrustworthy  # noqa: E402
+from ldm.demo.evaluation.settings import (  # noqa: E402
+    PARTS,
+    EvaluationSettings,
+    Untrustworthy,  # noqa: E402
+)
 
 HELP = {
     "count": "held-out prompts",
