@@ -38,7 +38,7 @@ def rate(dataset, batch: int, workers: int, images: int) -> float:
     import numpy as np
     from paddle.io import DataLoader
 
-    from ldm.training.batches.collate import Collator
+    from ldm.training.batches.loader import Collator
 
     batches = -(-images // batch)
     drawn = np.random.default_rng(0).integers(0, len(dataset), (batches + 1, batch))

@@ -33,8 +33,8 @@ def filled_network(kind: str, version=None, dtype=DTYPE):
     from ldm.weights.loading import fill
     from ldm.weights.plan import release_key_of
     from ldm.weights.release import build_unfilled
-    from ldm.weights.rule import rule_tensor
     from ldm.weights.rules import RULES
+    from ldm.weights.synthetic import rule_tensor
 
     config = {} if version is None else OTHER_SIZES.get(version) or variant_config(kind, version)
     network = build_unfilled(kind, config)

@@ -28,9 +28,8 @@ def measure(weights: str, size: str) -> dict:
     from ldm.common.runtime import prepare
 
     prepare()
-    from ldm.common.memory_now import on_cpu
-    from ldm.common.process_memory import peak_memory, resident_memory
-    from ldm.generation.settings import GenerationSettings
+    from ldm.common.memory import on_cpu, peak_memory, resident_memory
+    from ldm.generation.request import GenerationSettings
     from ldm.generation.work import Sizes
     from ldm.pipeline import StableCascade, networks_of
 
@@ -38,7 +37,7 @@ def measure(weights: str, size: str) -> dict:
     height, width, batch = map(int, sides.split("x"))
     settings = GenerationSettings(height, width, steps=2, decoder_steps=2)
     options = {"dtype": "float32", "low_memory": way == "low_memory", "compiled": way == "compile", "on_cpu": on_cpu()}
-    forecast = networks_of(weights).forecast(Sizes.of(settings, batch), **options)
+    forecast = networks_of(weights).forecast(Sizes.of(settings.request([""], batch)), **options)
     before = resident_memory()
     cascade = StableCascade(weights, dtype="float32", low_memory=options["low_memory"])
     with tempfile.TemporaryDirectory() as folder:

@@ -40,7 +40,7 @@ def load(path, kind: str, with_step: bool) -> dict:
     import paddle
     from cases import CASES, read_inputs, write_inputs
 
-    from ldm.common.process_memory import peak_memory, resident_memory
+    from ldm.common.memory import peak_memory, resident_memory
     from ldm.weights.release import load_network
 
     paddle.set_device("cpu")

@@ -11,7 +11,7 @@ import torch  # noqa: E402
 from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet  # noqa: E402
 from worker import DEVICE, DTYPE, Side  # noqa: E402
 
-from ldm.weights.rule import rule_tensor  # noqa: E402
+from ldm.weights.synthetic import rule_tensor  # noqa: E402
 
 RES_TIME, WITH_ATTENTION = ("SDCascadeResBlock", "SDCascadeTimestepBlock"), ("SDCascadeAttnBlock",)
 PRIOR = dict(clip_text_in_channels=1280, clip_image_in_channels=768, switch_level=(False,))

@@ -64,7 +64,7 @@ def build_model(args):
     from ldm.networks.variants import variant_config
     from ldm.weights.loading import fill
     from ldm.weights.release import build_unfilled
-    from ldm.weights.rule import rule_tensor
+    from ldm.weights.synthetic import rule_tensor
 
     class Prior(CachedModelC):
         def __init__(self, config):
@@ -103,8 +103,7 @@ def measure(args) -> dict:
     libraries take, whatever the size, is then taken, and not counted."""
     prepare()
 
-    from ldm.common.memory_now import on_cpu
-    from ldm.common.process_memory import peak_memory, resident_memory
+    from ldm.common.memory import on_cpu, peak_memory, resident_memory
 
     train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
     gc.collect()
@@ -116,7 +115,7 @@ def measure(args) -> dict:
 def train(args) -> dict:
     """What `measure` tells of one training, but for the process."""
     from ldm.adapters.lora import DEFAULT_FILTERS
-    from ldm.common.memory_now import forget_peak, peak_allocated
+    from ldm.common.memory import forget_peak, peak_allocated
     from ldm.training.batches.draws import PriorDraws
     from ldm.training.flags.arguments import parse_into
     from ldm.training.preflight.room import forecast_of

@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ldm.common.process_memory import peak_memory  # noqa: E402  (imports neither Paddle nor PyTorch)
+from ldm.common.memory import peak_memory  # noqa: E402  (imports neither Paddle nor PyTorch)
 
 DEVICE = os.environ.get("BENCHMARK_DEVICE", "cpu")
 DTYPE = os.environ.get("BENCHMARK_DTYPE", "float32")

@@ -6,7 +6,7 @@ from paddle import nn
 
 from ldm.conditions import EncodedCaptions, encode_captions
 from ldm.frozen import Frozen, open_release
-from ldm.generation.blame import blame_network, check_finite, non_finite_weight
+from ldm.weights.blame import blame_network, check_finite, non_finite_weight
 from ldm.weights.release import load_network, network_config
 
 

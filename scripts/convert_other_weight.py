@@ -16,7 +16,7 @@ from ldm.common.runtime import prepare  # noqa: E402
 
 def convert(args):
     """Convert the networks and, from a whole folder, bring CLIP along."""
-    from ldm.weights.conversion import OTHERS, copy_clip_folders
+    from ldm.weights.convert import OTHERS, copy_clip_folders
 
     written = convert_all(args, OTHERS)
     if Path(args.input).is_dir():

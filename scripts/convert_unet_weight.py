@@ -25,7 +25,7 @@ def convert_all(args, kinds) -> list[Path]:
     """Convert what the options name, with one progress bar per file; the written paths."""
     from tqdm.auto import tqdm
 
-    from ldm.weights.conversion import convert_one, plan_paths
+    from ldm.weights.convert import convert_one, plan_paths
 
     written = []
     for source, target in plan_paths(args.input, args.output, kinds):
@@ -44,7 +44,7 @@ def convert_all(args, kinds) -> list[Path]:
 
 def convert(args):
     """Convert the UNets."""
-    from ldm.weights.conversion import UNETS
+    from ldm.weights.convert import UNETS
 
     convert_all(args, UNETS)
 

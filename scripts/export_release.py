@@ -13,7 +13,7 @@ from ldm.common.runtime import prepare  # noqa: E402
 
 def export(args):
     """Write the files and name them."""
-    from ldm.training.checkpoints.files import export_networks
+    from ldm.training.checkpoints.export import export_networks
 
     for path in export_networks(args.checkpoint_path, args.release, args.version, args.dtype, args.ema):
         print(f"{args.checkpoint_path} -> {path} ({args.dtype})")

@@ -26,7 +26,7 @@ def source_and_target(checkpoint_path: str, model_file: str):
 
 def extract(args):
     """Extract what the options name and say how to use it."""
-    from ldm.training.checkpoints.files import extract_lora, extract_unet
+    from ldm.training.checkpoints.export import extract_lora, extract_unet
 
     source, target = source_and_target(args.checkpoint_path, args.model_file)
     if args.lora:

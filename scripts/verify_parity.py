@@ -25,8 +25,7 @@ def make_parser() -> Parser:
 
 def verify(args) -> int:
     """Print a row per case; 1 if any missed."""
-    from ldm.parity.plot import plot_rows
-    from ldm.parity.suite import check_file, record_files
+    from ldm.parity.suite import check_file, plot_rows, record_files
 
     files = record_files(args.folder, not args.no_full_size)
     print(f"{'file':22} {'case':52} {'error':>9} {'bound':>7}  verdict")

@@ -11,14 +11,15 @@ LAYERS = [
     {"common", "sizes", "squares"},
     {"data", "diffusion", "networks"},
     {"compiled", "weights"},
-    {"adapters", "generation"},
+    {"adapters"},
     {"clip"},
     {"frozen"},
     {"conditions"},
-    {"decoder_features", "features", "stage"},
+    {"decoder_features", "features", "modes", "stage"},
+    {"generation"},
     {"model_b", "model_c"},
     {"model_b_cached", "model_c_cached", "pipeline"},
-    {"training"},
+    {"programs", "training"},
     {"demo", "parity"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}

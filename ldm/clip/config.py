@@ -1,6 +1,6 @@
 """The fields of a CLIP tower's config.json: which count, what they may be, and how large a tower they describe."""
 
-from ldm.clip.format import LAYER_NORM_EPS
+from ldm.clip.files import LAYER_NORM_EPS
 
 SHARED_FIELDS = (
     *("hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads"),

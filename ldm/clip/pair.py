@@ -12,7 +12,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ldm.clip.encoders import ImageEncoder
-from ldm.clip.folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.clip.folder import load_image_tower, load_text_tower
+from ldm.clip.tokenizer import load_tokenizer
 
 FIRST_LOGIT_SCALE = math.log(1 / 0.07)  # section 2.5 of the paper, like the bound
 LARGEST_LOGIT_SCALE = math.log(100)

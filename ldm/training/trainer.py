@@ -5,7 +5,8 @@ import paddle
 from ldm.stage import evaluating
 from ldm.training.batch_norms import batch_norms
 from ldm.training.batches.draws import dropout_seed, streams
-from ldm.training.batches.sampler import RunSampler, fixed_batches
+from ldm.training.batches.loader import TimedDataLoader
+from ldm.training.batches.order import RunSampler, fixed_batches
 from ldm.training.checkpoints.save_on_signal import SaveOnSignal
 from ldm.training.checkpoints.trainer import CheckpointingTrainer
 from ldm.training.ema import Average, AverageUpdate
@@ -16,8 +17,8 @@ from ldm.training.optimizer import adamw
 from ldm.training.task import Task
 from ldm.training.watching.callbacks import GradientNorm, Look
 from ldm.training.watching.console import use_readable_lines
-from ldm.training.watching.levels import LevelLosses
-from ldm.training.watching.pace import Pace, TimedDataLoader
+from ldm.training.watching.noise_level_losses import NoiseLevelLosses
+from ldm.training.watching.pace import Pace
 
 
 class CascadeTrainer(CheckpointingTrainer):
@@ -48,7 +49,7 @@ class CascadeTrainer(CheckpointingTrainer):
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
-        self.levels, self.pace, self.look = LevelLosses(), Pace(self._periods()), Look(self)
+        self.noise_level_losses, self.pace, self.look = NoiseLevelLosses(), Pace(self._periods()), Look(self)
         use_readable_lines(self)
         if args.save_on_signal:
             self.add_callback(SaveOnSignal())
@@ -84,7 +85,7 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def train(self, resume_from_checkpoint=None, **options):
         """PaddleNLP's, after the pictures of the weights that the run starts from are made."""
-        self.levels = LevelLosses()  # whatever was tried before is no part of the run
+        self.noise_level_losses = NoiseLevelLosses()  # whatever was tried before is no part of the run
         self.guard.resumed_from = resume_from_checkpoint
         self.look.keep_base()
         return super().train(resume_from_checkpoint, **options)
@@ -144,7 +145,7 @@ class CascadeTrainer(CheckpointingTrainer):
         paddle.seed(masks)
         loss = model(**arguments)
         self.weighting.collect()
-        self.levels.collect(getattr(self.task.model, "objective", None))
+        self.noise_level_losses.collect(getattr(self.task.model, "objective", None))
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def _arguments(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
@@ -197,7 +198,7 @@ class CascadeTrainer(CheckpointingTrainer):
         history, entry = self.state.log_history, self.gradient_norm.added_to(logs)
         if "loss" in logs:
             entry = {name: value for name, value in entry.items() if not name.startswith("interval_")}
-            entry |= self.levels.take() | self.pace.entries(self._samples_per_step(), self.state.max_steps)
+            entry |= self.noise_level_losses.take() | self.pace.entries(self._samples_per_step(), self.state.max_steps)
         super().log(entry, **options)
         self.state.log_history = [*history, {**entry, "global_step": self.state.global_step}]
 

@@ -1,8 +1,8 @@
 """Which version of a network a checkpoint holds, told from its shapes and metadata alone."""
 
 from ldm.common.json_files import parse_json
-from ldm.weights.convert import is_paddle_layout
 from ldm.weights.files import TensorFile
+from ldm.weights.plan import is_paddle_layout
 from ldm.weights.rules import RULES
 
 TELLING_KEYS = {  # key, axis of its official (out, in) shape, what the side says

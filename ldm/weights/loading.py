@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import paddle
 
-from ldm.weights.convert import check_dtype, plan_loading
 from ldm.weights.files import TensorFile
+from ldm.weights.plan import check_dtype, plan_loading
 
 THREADS = min(8, 2 * (os.cpu_count() or 1))  # two for a core: one of them often waits for the disk
 AHEAD = 8 * THREADS  # tensors under way: no thread waits for a large one, and the system reads them meanwhile

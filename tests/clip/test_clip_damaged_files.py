@@ -10,7 +10,8 @@ from clip_files import edit_json, edit_weights
 from helpers import ROOT
 
 from ldm.clip.encoders import ImageEncoder, TextEncoder
-from ldm.clip.folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.clip.folder import load_image_tower, load_text_tower
+from ldm.clip.tokenizer import load_tokenizer
 
 DEMO = ROOT / "assets" / "demo" / "tokenizer"  # with merges, unlike the rule-filled one
 

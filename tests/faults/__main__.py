@@ -77,7 +77,7 @@ def import_everything():
     import ldm.adapters.convert  # noqa: F401
     import ldm.pipeline  # noqa: F401
     import ldm.training.run  # noqa: F401
-    import ldm.weights.conversion  # noqa: F401
+    import ldm.weights.convert  # noqa: F401
     from ldm.training.tasks import prior  # noqa: F401
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ldm.weights.pickles import INSTRUCTIONS, GeneratorState, read_pdparams, read_pickle
+from ldm.weights.pickles import read_pdparams, read_pickle
+from ldm.weights.unpickler import INSTRUCTIONS, GeneratorState
 
 SAVED = {
     "floats": {"a": paddle.arange(6, dtype="float32").reshape([2, 3]), "b.c": paddle.ones([4], "float64")},

@@ -3,7 +3,7 @@ needed to read this."""
 
 from dataclasses import asdict, dataclass
 
-from ldm.generation.limits import MOST_IMAGES, MOST_PROMPTS, MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.request import MOST_IMAGES, MOST_PROMPTS, MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.sizes import MINIMUM, check_size
 
 PARTS = (

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Callable
 
 from ldm.common.images import check_writable
-from ldm.common.memory_now import available, on_cpu
+from ldm.common.memory import available, on_cpu
 from ldm.demo.evaluation import concept, grid, judge, previewer, prompts, reconstruction, retrieval, seeds, words
 from ldm.demo.evaluation.bench import Bench, cascade_generator, held_out_examples
 from ldm.demo.evaluation.measures import check_ssim

@@ -17,7 +17,7 @@ from ldm.demo.evaluation.tables import markdown_table, percent
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.prediction import prediction_of
 from ldm.diffusion.schedule import CosineSchedule, diffuse, undiffuse
-from ldm.generation.blame import check_finite
+from ldm.weights.blame import check_finite
 
 TIME = 0.95  # of the noise: composition is undecided, colours are guessed
 SWAPS = (
@@ -66,7 +66,7 @@ def latent_errors(prior, latents, captions, indices) -> np.ndarray:
     schedule = CosineSchedule()
     log_snr = schedule.log_snr(paddle.full([len(indices)], TIME))
     noised = diffuse(x0, epsilon, log_snr)
-    conditions = prior.conditions(prior.encoded(captions))
+    conditions = prior.inputs(prior.encoded(captions)).conditions
     output = prior.unet(noised, schedule.noise_condition(log_snr), **conditions).astype("float32")
     check_finite(output, "Stage C: its prediction", prior.blame)
     estimate = undiffuse(noised, prediction_of(prior.unet).epsilon(output, noised, log_snr), log_snr)

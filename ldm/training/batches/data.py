@@ -12,7 +12,7 @@ from ldm.data.sources.mix import Joined, Mix, Subset
 from ldm.data.sources.opening import open_source
 from ldm.data.sources.source import ImageSource
 from ldm.data.transforms import open_rgb
-from ldm.training.flags.arguments import DataArguments
+from ldm.training.flags.data import DataArguments
 
 REMEDY = "Replace or remove them, or add --check_images True --skip_corrupt True."
 

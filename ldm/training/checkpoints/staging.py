@@ -83,7 +83,7 @@ def _sums_of(paths: dict) -> dict:
         return dict(zip(paths, pool.map(sha256_of, paths.values())))
 
 
-def last_whole(folder, say=print) -> Optional[Path]:
+def last_complete(folder, say=print) -> Optional[Path]:
     """The newest complete checkpoint in `folder`, or None; `say` is told of each newer one that is skipped."""
     for path in reversed(numbered(folder)):
         problem = problem_of(path, contents=True)
@@ -164,8 +164,8 @@ def rotate(folder, keep: Optional[int]):
     if not keep or keep < 0:
         return
     paths = sorted(numbered(folder), key=lambda path: path.stat().st_mtime)
-    whole = [path for path in paths if problem_of(path) is None]
-    for path in [path for path in paths if path not in whole[-keep:]]:
+    complete = [path for path in paths if problem_of(path) is None]
+    for path in [path for path in paths if path not in complete[-keep:]]:
         _remove(path)
 
 

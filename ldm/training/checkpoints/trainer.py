@@ -4,12 +4,9 @@ PaddleNLP reads its checkpoints with `paddle.load`, which executes whatever a pi
 """
 
 import copy
-import random
 from pathlib import Path
 
-import numpy as np
 import paddle
-from paddle.base import core
 from paddlenlp.trainer import Trainer
 from paddlenlp.trainer.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME, TRAINING_ARGS_NAME, _add_variant
 from paddlenlp.trainer.utils.helper import broadcast_dp_optimizer, distributed_file, distributed_isfile
@@ -17,6 +14,7 @@ from paddlenlp.trainer.utils.helper import broadcast_dp_optimizer, distributed_f
 from ldm.common.atomic import atomic_path
 from ldm.training.checkpoints import restore
 from ldm.training.checkpoints.files import EMA_FILE, STATE_FILE, check_networks, save_networks
+from ldm.training.checkpoints.rng_state import check_rng_state, restore_rng_state
 from ldm.training.checkpoints.staging import STAGING, finish, rotate, set_aside, stage, staged_for
 from ldm.training.noise_levels import ADAPTIVE_FILE
 from ldm.training.non_finite.guard import NonFinite, highest_of_ranks
@@ -184,25 +182,11 @@ class CheckpointingTrainer(Trainer):
             found = [found] if ranks == 1 else found
             if not (isinstance(found, list) and len(found) == ranks):
                 raise restore.damaged(path, f"does not hold the states of {ranks} processes")
-            states = [restore.check_rng(path, state) for state in found]
+            states = [check_rng_state(path, state) for state in found]
         if ranks > 1:
             paddle.distributed.broadcast_object_list(states, src=0)
         if (state := states[self.args.process_index]) is not None:
-            set_rng(path, state)
-
-
-def set_rng(path, state: dict):
-    """Put all generators of this process into the checked `state`; those of GPUs if it has as many of them."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    core.default_cpu_generator().set_state(restore.generator_state(state["cpu"]))
-    if core.is_compiled_with_cuda():
-        if len(state["cuda"]) != core.get_cuda_device_count():
-            raise restore.damaged(
-                path, f"is of {len(state['cuda'])} GPUs, and there are {core.get_cuda_device_count()}"
-            )
-        for index, generator in enumerate(state["cuda"]):
-            core.default_cuda_generator(index).set_state(restore.generator_state(generator))
+            restore_rng_state(path, state)
 
 
 def moments_of(optimizer) -> dict:

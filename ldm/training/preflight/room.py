@@ -5,7 +5,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ldm.common.memory_now import allocated, available, gib, on_cpu
+from ldm.common.memory import allocated, available, gib, on_cpu
 from ldm.common.preflight_report import Report
 from ldm.training.checkpoints.staging import numbered
 from ldm.training.preflight.blocks import FLOAT32, Shape

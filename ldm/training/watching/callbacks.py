@@ -6,9 +6,9 @@ import paddle
 from paddlenlp.trainer import TrainerCallback
 from paddlenlp.trainer.integrations import VisualDLCallback
 
+from ldm.training.checkpoints.rng_state import preserved_rng_state
 from ldm.training.optimizer import global_norm, gradient_shard
 from ldm.training.watching.pictures import Pictures, base_column, save_or_warn, sheet_of
-from ldm.training.watching.unchanged import undisturbed
 
 
 class GradientNorm(TrainerCallback):
@@ -55,7 +55,7 @@ class Look(TrainerCallback):
             return
         for pictures in self.trainer.task.pictures:
             if self._period(pictures):
-                with undisturbed():
+                with preserved_rng_state():
                     folder = Path(args.output_dir) / "pictures" / "base"
                     self.base[pictures.name] = base_column(pictures, folder)
 
@@ -75,7 +75,7 @@ class Look(TrainerCallback):
         chosen = [p for p in self.trainer.task.pictures if self._period(p) and due(self._period(p), p.every > 0)]
         if not (losses or chosen):
             return
-        with undisturbed(), self.trainer.pace.aside():
+        with preserved_rng_state(), self.trainer.pace.aside():
             if losses:
                 should_log = control.should_log
                 self.trainer.log(self.trainer.fixed_losses())

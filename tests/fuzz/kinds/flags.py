@@ -34,7 +34,7 @@ VALUES = (
     ),
     *("{0..999999999}", "--", "-", "x" * 2000, nested(500), "[1, 2]", "{}", "'", '"', "\n", "a\nb", "%s", "$HOME"),
 )
-# Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus.py parses that
+# Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus/flags.py parses that
 CAREFUL = {"--dataloader_num_workers": ("-1", "nan", "x", "1.5", "0")}
 NOT_TRIED = ("--help", "--debug")  # that ends with a traceback on purpose
 

@@ -6,7 +6,7 @@ import pytest
 
 from ldm.data.buckets import AspectBuckets
 from ldm.training.batches.draws import DecoderDraws, PriorDraws, Squares, dropout_seed, streams
-from ldm.training.batches.sampler import RunSampler, fixed_batches
+from ldm.training.batches.order import RunSampler, fixed_batches
 
 DATASET = list(range(10))
 

@@ -11,8 +11,13 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (3, 2, 0)]
 
+import bad_checkpoints  # noqa: F401  (the cases register themselves)
+import bad_data  # noqa: F401
+import bad_flags  # noqa: F401
+import bad_inputs
+import bad_weights  # noqa: F401
 import pytest
-from bad_inputs import CASES, Inputs
+from bad_inputs import Inputs
 from helpers import ROOT
 from PIL import Image
 
@@ -20,9 +25,11 @@ from ldm.training.program import training_program
 
 TABLE = ROOT / "docs" / "bad_inputs.md"
 PROGRAM = "train_stage_c_trainer.py"
+SECTIONS = ("data", "flags", "weights", "checkpoints", "cache")
+CASES = dict(sorted(bad_inputs.CASES.items(), key=lambda item: SECTIONS.index(item[1][0])))
 HEAD = f"""# What wrong inputs get
 
-Every row is a case of `tests/training/flags/bad_inputs.py`, run through `{PROGRAM}`: the message is what it really says (written
+Every row is a case in `tests/training/flags`, run through `{PROGRAM}`: the message is what it really says (written
 by `python tests/training/flags/test_bad_inputs.py`, kept in step by a test), the exit status is 2, and the output folder gets no
 file. `...` stands for the folder of the test.
 """

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from helpers import ROOT
 
-from ldm.common.memory_now import allocated, forget_peak, peak_allocated
+from ldm.common.memory import allocated, forget_peak, peak_allocated
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.variants import variant_config

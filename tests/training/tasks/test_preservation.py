@@ -17,8 +17,7 @@ from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.features import fill_cache, recipe_of_dataset
 from ldm.frozen import open_release
 from ldm.training.batches.data import open_dataset
-from ldm.training.batches.sampler import RunSampler
-from ldm.training.batches.stream import SampleStream, epoch_order
+from ldm.training.batches.order import RunSampler, SampleStream, epoch_order
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
 from ldm.training.tasks import prior
