@@ -80,6 +80,11 @@ def test_programs_and_torch_are_not_imported_by_the_package(path):
         )
 
 
+@named([path for path in SOURCES if unit(path) != "demo"] + sorted(ROOT.glob("*.py")))
+def test_the_demo_is_for_scripts_tests_and_benchmarks_only(path):
+    assert not [name for name in imports(path) if uses(name, "ldm.demo")]
+
+
 @named(SOURCES)
 def test_paddlenlp_stays_where_it_belongs(path):
     for name in imports(path):

@@ -136,8 +136,8 @@ def damaged_cache(inputs):
 
 
 def make_cache(inputs) -> Path:
+    from ldm.data.dataset import ImageTextFolder
     from ldm.data.feature_cache import FeatureCache
-    from ldm.data.folder import ImageTextFolder
     from ldm.features import features_recipe, fill_cache
     from ldm.frozen import open_release
 

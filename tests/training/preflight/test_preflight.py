@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from ldm.common.preflight_report import PreflightFailed, Report
-from ldm.data.folder import ImageTextFolder
+from ldm.data.dataset import ImageTextFolder
 from ldm.programs.train import prior as train_prior
 from ldm.training.flags.arguments import parse_into
 from ldm.training.preflight.checks import preflight

@@ -1,7 +1,7 @@
 """Filling and reading the feature cache of a small release. No test itself."""
 
+from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
-from ldm.data.folder import ImageTextFolder
 from ldm.features import features_recipe, fill_cache
 from ldm.frozen import open_release
 from ldm.training.flags.arguments import parse_into

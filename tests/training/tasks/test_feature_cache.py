@@ -12,7 +12,7 @@ from PIL import Image
 from small_release import ARCHITECTURE, images
 from spoiled import spoil
 
-from ldm.data.folder import ImageTextFolder
+from ldm.data.dataset import ImageTextFolder
 from ldm.demo.untrained import write_untrained_release
 from ldm.features import encode_items
 from ldm.frozen import open_release

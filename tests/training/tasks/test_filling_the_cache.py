@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from cached_features import SIZE, fill, flags_of, groups, reopen, run_script
 
+from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
-from ldm.data.folder import ImageTextFolder
 from ldm.frozen import open_release
 from ldm.training.run import build_trainer
 from ldm.training.tasks import prior
