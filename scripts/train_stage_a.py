@@ -9,4 +9,4 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from ldm.training.program import training_program  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(training_program("train_stage_a.py", "autoencoder"))
+    sys.exit(training_program("train_stage_a.py", "stage_a"))

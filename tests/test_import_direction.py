@@ -8,16 +8,16 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"common", "sizes", "squares"},
+    {"common", "sizes"},
     {"data", "diffusion", "networks"},
     {"compiled", "weights"},
     {"adapters", "generation"},
     {"clip"},
     {"frozen"},
     {"conditions"},
-    {"decoder_features", "features", "stage"},
+    {"features", "stage"},
     {"model_b", "model_c"},
-    {"model_b_cached", "model_c_cached", "pipeline"},
+    {"pipeline"},
     {"training"},
     {"demo", "parity"},
 ]

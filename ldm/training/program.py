@@ -12,12 +12,12 @@ RANKS = "PADDLE_TRAINERS_NUM"
 STOPPED = "the same command goes on from the last complete checkpoint."
 
 
-def training_program(name: str, module: str, argv=None) -> int:
-    """Run the trainer that `ldm.training.<module>` describes by `GROUPS` and `build_task`; the exit status."""
-    return run(name, lambda: _train(module, argv), argv, STOPPED)
+def training_program(name: str, task: str, argv=None) -> int:
+    """Run the trainer that `ldm/training/tasks/<task>.py` describes by `GROUPS` and `build_task`; the exit status."""
+    return run(name, lambda: _train(task, argv), argv, STOPPED)
 
 
-def _train(module: str, argv):
+def _train(task: str, argv):
     if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
         get_signal_at_parents_end(signal.SIGTERM, os.getppid())
     prepare()
@@ -29,5 +29,5 @@ def _train(module: str, argv):
     from ldm.training.flags.arguments import parse_into
     from ldm.training.run import train
 
-    trainer = import_module(f"ldm.training.{module}")
+    trainer = import_module(f"ldm.training.tasks.{task}")
     train(trainer.build_task, *parse_into(trainer.GROUPS, argv))

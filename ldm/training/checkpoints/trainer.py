@@ -15,6 +15,7 @@ from paddlenlp.trainer.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAM
 from paddlenlp.trainer.utils.helper import broadcast_dp_optimizer, distributed_file, distributed_isfile
 
 from ldm.common.atomic import atomic_path
+from ldm.common.finite import finite
 from ldm.training.checkpoints import restore
 from ldm.training.checkpoints.files import EMA_FILE, STATE_FILE, check_networks, save_networks
 from ldm.training.checkpoints.staging import STAGING, finish, rotate, set_aside, stage, staged_for
@@ -51,7 +52,7 @@ class CheckpointingTrainer(Trainer):
             parts["the average's "] = dict(zip(self.average.keys, self.average.model.shadow_params))
         for part, tensors in parts.items():
             for name, tensor in tensors.items():
-                if not finite_tensor(tensor):
+                if not finite(tensor):
                     return part + name
         return None
 
@@ -212,14 +213,6 @@ def moments_of(optimizer) -> dict:
         inner = inner._inner_opt
     accumulators = getattr(inner, "_accumulators", {})
     return {t.name: t for by_name in accumulators.values() for t in by_name.values()} | masters
-
-
-@paddle.no_grad()
-def finite_tensor(tensor) -> bool:
-    """Whether every element is finite: their sum is, or, where that overflows, each of them."""
-    if not tensor.is_floating_point():
-        return True
-    return bool(paddle.isfinite(tensor.sum(dtype="float32"))) or bool(paddle.isfinite(tensor).all())
 
 
 def atomic(save):

@@ -33,14 +33,14 @@ class FullImages:
     def loaded(self):
         """The decoder and Stage A in memory."""
         frozen = self.model.frozen
-        had_stage_a = "stage_a" in frozen.__dict__
+        had_stage_a = "stage_a" in frozen.loaded
         self.decoder = ModelB(version=self.version, dtype=self.dtype, frozen=frozen)
         try:
             yield
         finally:
             self.decoder = None
             if not had_stage_a:
-                frozen.__dict__.pop("stage_a", None)
+                frozen.give_up("stage_a")
             if paddle.is_compiled_with_cuda():
                 paddle.device.cuda.empty_cache()
 

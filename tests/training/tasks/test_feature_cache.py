@@ -16,13 +16,14 @@ from ldm.data.feature_cache import FeatureCache
 from ldm.data.folder import ImageTextFolder
 from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.demo.untrained import write_untrained_release
-from ldm.features import encode_items, features_recipe, fill_cache
 from ldm.frozen import open_release
+from ldm.training.batches import fill_cache as filling
+from ldm.training.batches.cached import features_recipe, open_cached
+from ldm.training.batches.fill_cache import encode_items, fill_cache
 from ldm.training.checkpoints.files import find_state_file
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
 from ldm.training.tasks import prior
-from ldm.training.tasks.cached import open_cached
 
 SIZE = 64
 
@@ -92,7 +93,7 @@ def test_the_losses_of_one_batch_agree_with_captions_dropped_and_images_used(pla
     for trainer in (plain, cached):
         items = trainer.data_collator([trainer.train_dataset[i] for i in range(5)])
         batch = {name: paddle.to_tensor(value) for name, value in items.items()}
-        losses.append(float(trainer.task.model(**trainer._arguments(batch, 0, 3, 0))))
+        losses.append(float(trainer.task.loss(trainer.drawn(batch, 0, 3, 0))))
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
 
@@ -178,14 +179,12 @@ def test_trusting_without_a_cache_is_refused(place):
 
 
 def test_features_that_half_precision_cannot_hold_are_refused(place, monkeypatch):
-    from ldm import features
-
-    encode = features.encode_items
+    encode = filling.encode_items
 
     def too_large(*arguments):
         return {name: values * 1e9 for name, values in encode(*arguments).items()}
 
-    monkeypatch.setattr(features, "encode_items", too_large)
+    monkeypatch.setattr(filling, "encode_items", too_large)
     with pytest.raises(ValueError, match=r"latents of 000/000000.png.* is too large for float16: use --dtype float32"):
         fill(place, "float16")
     assert not list((place / "cache").rglob("rows_*"))
@@ -195,9 +194,7 @@ def test_a_full_disk_is_one_line_and_the_rest_is_made_later(place, monkeypatch, 
     """The second file of rows does not fit."""
     import resource
 
-    from ldm import features
-
-    monkeypatch.setattr(features, "ROWS", 4)
+    monkeypatch.setattr(filling, "ROWS", 4)
     add, limit = FeatureCache.add, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def full(cache, *arguments):
@@ -250,10 +247,8 @@ def test_a_cut_off_file_is_refused(place):
 
 
 def test_stopped_filling_goes_on(place, monkeypatch):
-    from ldm import features
-
-    monkeypatch.setattr(features, "ROWS", 4)
-    encode, calls = features.encode_items, []
+    monkeypatch.setattr(filling, "ROWS", 4)
+    encode, calls = filling.encode_items, []
 
     def dies_in_the_second_file(*arguments):
         calls.append(1)
@@ -261,7 +256,7 @@ def test_stopped_filling_goes_on(place, monkeypatch):
             raise KeyboardInterrupt
         return encode(*arguments)
 
-    monkeypatch.setattr(features, "encode_items", dies_in_the_second_file)
+    monkeypatch.setattr(filling, "encode_items", dies_in_the_second_file)
     with pytest.raises(KeyboardInterrupt):
         fill(place)
     assert not list((place / "cache").rglob("*.part"))

@@ -234,7 +234,7 @@ def sharding_of_one_process(inputs):
 def batch_beyond_all_memory(inputs):
     """More images in a batch than memory holds"""
     flags = ["--resolution", "2048", "--per_device_train_batch_size", "4096"]
-    return flags, {"ldm.training.preflight.batch_memory.host_available": lambda: 64 << 30}
+    return flags, {"ldm.training.preflight.forecast.host_available": lambda: 64 << 30}
 
 
 @case("flags", "--num_train_epochs 3 and --max_steps 2", "leave one of them out")
@@ -564,8 +564,9 @@ def damaged_cache(inputs):
 def make_cache(inputs) -> Path:
     from ldm.data.feature_cache import FeatureCache
     from ldm.data.folder import ImageTextFolder
-    from ldm.features import features_recipe, fill_cache
     from ldm.frozen import open_release
+    from ldm.training.batches.cached import features_recipe
+    from ldm.training.batches.fill_cache import fill_cache
 
     frozen, _ = open_release(inputs.weights, "float32")
     recipe = {**features_recipe(frozen, 64), "dtype": "float32"}
