@@ -22,7 +22,7 @@ TABLE = ROOT / "docs" / "bad_inputs.md"
 PROGRAM = "train_stage_c_trainer.py"
 HEAD = f"""# What wrong inputs get
 
-Every row is a case of `tests/training/flags/bad_inputs.py`, run through `{PROGRAM}`: the message is what it really says (written
+Every row is a case of `tests/bad_inputs.py`, run through `{PROGRAM}`: the message is what it really says (written
 by `python tests/training/flags/test_bad_inputs.py`, kept in step by a test), the exit status is 2, and the output folder gets no
 file. `...` stands for the folder of the test.
 """
