@@ -14,7 +14,6 @@ from ldm.generation.sampling import to_uint8
 from ldm.model_b import ModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
-from ldm.training.batches.cached import open_cached, stack
 from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import DecoderDraws, Squares
@@ -137,6 +136,8 @@ def _from_images(model_args: DecoderArguments, data_args: DecoderDataArguments) 
 
 def _from_cache(model_args: DecoderArguments, data_args: DecoderDataArguments) -> tuple[ImageTextDataset, dict]:
     """The same where their results are read from a cache. Images are hashed, and decoded for the logged pictures only."""
+    from ldm.training.batches.cached import open_cached, stack
+
     frozen, _ = open_release(model_args.weights_path, "float32")
     images, stage = open_dataset(data_args, decode=False), _features(model_args)
     dataset = open_cached(model_args.feature_cache, frozen, images, None, stage, data_args.trust_mtime)

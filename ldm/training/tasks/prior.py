@@ -9,7 +9,6 @@ from ldm.data.captions import read_captions
 from ldm.frozen import open_release
 from ldm.model_c import ModelC
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output
-from ldm.training.batches.cached import open_cached, stack
 from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import PriorDraws
@@ -143,6 +142,8 @@ def _from_images(model_args: PriorArguments, data_args: PriorDataArguments) -> d
 
 def _from_cache(model_args: PriorArguments, data_args: PriorDataArguments) -> dict:
     """The same where their results are read from a cache. Images are hashed, not decoded."""
+    from ldm.training.batches.cached import open_cached, stack
+
     frozen, _ = open_release(model_args.weights_path, "float32")
     images, stage, max_length = open_dataset(data_args, decode=False), ModelC.features, model_args.model_max_length
     dataset = open_cached(model_args.feature_cache, frozen, images, max_length, stage, data_args.trust_mtime)
