@@ -60,8 +60,6 @@ def measure(path: str, data_filter: str):
     """Open the dataset in this process; print seconds and the growth of the resident memory, highest and lasting, in MB."""
     from ldm.data.sources.opening import open_source
 
-    if ".tar" in path:
-        import webdataset.shardlists  # noqa: F401  # what importing the package takes is not the index's
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest memory so far
     before, start, processor = memory("VmRSS"), time.perf_counter(), processor_seconds()
     source = open_source(path, data_filter=data_filter)

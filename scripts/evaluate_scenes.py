@@ -13,8 +13,7 @@ from ldm.common.cli import (
 )
 from ldm.common.cli.flags import Parser
 from ldm.common.runtime import prepare
-from ldm.demo.evaluation.settings import PARTS, EvaluationSettings
-from ldm.demo.evaluation.untrustworthy import Untrustworthy
+from ldm.demo.evaluation.settings import PARTS, EvaluationSettings, Untrustworthy
 
 HELP = {
     "count": "held-out prompts",

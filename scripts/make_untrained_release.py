@@ -17,7 +17,7 @@ def write(args):
     import numpy as np
     import paddle
 
-    from ldm.data.folder import ImageTextFolder
+    from ldm.data.dataset import ImageTextFolder
     from ldm.demo.untrained import read_architecture, write_untrained_release
 
     if args.output.is_dir() and any(args.output.iterdir()):

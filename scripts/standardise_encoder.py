@@ -14,7 +14,7 @@ def standardise(args):
     import numpy as np
     import paddle
 
-    from ldm.data.folder import ImageTextFolder
+    from ldm.data.dataset import ImageTextFolder
     from ldm.training.batch_norms import standardise_latents
     from ldm.weights.convert import save_weights
     from ldm.weights.release import Release, network_config

@@ -4,7 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
-from ldm.conditions import noised_latents, small_latents
+from ldm.conditions import noised_latents
+from ldm.features import small_latents
 
 
 class Shown:

@@ -8,18 +8,17 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"common", "config", "sizes", "squares"},
+    {"common", "config", "sizes"},
     {"data", "diffusion", "networks"},
     {"compiled", "weights"},
     {"adapters"},
     {"clip"},
     {"frozen"},
-    {"conditions"},
-    {"decoder_features", "features", "modes", "stage"},
+    {"conditions", "features"},
+    {"modes", "stage"},
     {"generation"},
     {"model_b", "model_c"},
-    {"model_b_cached", "model_c_cached", "pipeline"},
-    {"training"},
+    {"pipeline", "training"},
     {"demo", "parity", "programs"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}
@@ -78,6 +77,11 @@ def test_programs_and_torch_are_not_imported_by_the_package(path):
         assert not any(uses(name, module) for module in ("torch", "torchvision", "diffusers", "transformers")), (
             f"{path} imports {name}"
         )
+
+
+@named([path for path in SOURCES if unit(path) != "demo"] + sorted(ROOT.glob("*.py")))
+def test_the_demo_is_for_scripts_tests_and_benchmarks_only(path):
+    assert not [name for name in imports(path) if uses(name, "ldm.demo")]
 
 
 @named(SOURCES)

@@ -71,7 +71,7 @@ class TextEncoder:
         """Token ids and mask (B, L) -> text_embeds (B, L, width), pooled_text_embeds (B, 1, projection_dim).
 
         The first is the last hidden state before the final layer norm; the second is taken, normed and projected, at
-        the first end token of each row. Raises ValueError for ids this model cannot have been given on purpose.
+        the first end token of each row. Raises ValueError for ids that this model cannot embed.
         """
         ids, mask = self._checked_tokens(input_ids, attention_mask)
         # A trainer's autocast must not change what a frozen encoder returns.

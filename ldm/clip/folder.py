@@ -1,7 +1,7 @@
 """Folders of a CLIP tower in Hugging Face's format -> PaddleNLP's network filled from them.
 
 Reading the weights is done here and not by PaddleNLP's `from_pretrained`, which only warns and keeps random values when
-a tensor is missing, and which transposes whatever it is told is PyTorch's. The names in the file tell the layout
+a tensor is missing, and transposes on a flag instead of by the names. The names in the file show the layout
 (Hugging Face's: PyTorch, (out, in); PaddleNLP's: Paddle, (in, out)) and every shape is checked. Only safetensors are
 read, never a pickle, and nothing here touches the network.
 """

@@ -60,7 +60,7 @@ class ClipPair(nn.Layer):
         negative_ids, negative_mask (B, k, L): captions that are wrong for image i alone, from which it has to tell its own.
 
         Each caption has to pick its image among the batch's and each image its caption. Pairs whose captions are the
-        same, token by token, are not told apart: they are left out of each other's negatives.
+        same, token by token, are left out of each other's negatives.
         """
         # Embed
         text = self.embed_text(input_ids, attention_mask)

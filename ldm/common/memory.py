@@ -53,7 +53,7 @@ def allocated() -> int:
 
 
 def peak_allocated() -> int:
-    """The most bytes of tensors since `forget_peak`."""
+    """The most bytes of tensors since `reset_peak`."""
     import paddle
 
     if on_cpu():
@@ -61,8 +61,8 @@ def peak_allocated() -> int:
     return paddle.device.cuda.max_memory_allocated()
 
 
-def forget_peak():
-    """Begin anew to look for the peak."""
+def reset_peak():
+    """Start a new peak."""
     import paddle
 
     if on_cpu():

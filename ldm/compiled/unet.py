@@ -40,7 +40,7 @@ def check_compilable():
 
 
 class CompiledUNet:
-    """Stands in for a UNet where it generates: `bound` and what else the sampling loop asks for.
+    """Stands in for a UNet where it generates, by its `bound`.
 
     folder: where programs are kept. keep_weights False: before a program is loaded, the network gives up the weights that
     the program has (about two thirds of them), and is of use to this object alone. One program is loaded at a time.
@@ -59,14 +59,6 @@ class CompiledUNet:
         self.keep_weights, self.say, self.complete = keep_weights, say, True
         self.weights = content_hash(network.state_dict())
         self.shapes, self.predictor = None, None  # of the program that is loaded
-
-    @property
-    def dtype(self):
-        return self.network.dtype
-
-    @property
-    def prediction_type(self):
-        return self.network.prediction_type
 
     def bound(self, size, **conditions):
         """As `CascadeUNet.bound`: a function (x, r) -> its prediction (B, C, H, W), for `size` = (H, W)."""
@@ -203,25 +195,3 @@ def give_up_weights(network: CascadeUNet):
         raise ValueError("This network gave up its weights to a compiled program: load it again to use it itself.")
 
     network.register_forward_pre_hook(refuse)
-
-
-class CompiledSampling:
-    """Mixin for a CascadeStage whose UNet may be compiled for generation."""
-
-    compiled = None  # CompiledUNet
-
-    def compile(self, folder, keep_weights: bool = True):
-        """Generate by compiled programs from now on, kept in `folder`; see CompiledUNet. LoRAs are loaded before."""
-        self.compiled = CompiledUNet(self.unet, folder, keep_weights)
-
-    @property
-    def denoiser(self):
-        """What the sampling loop calls: the UNet, compiled or not."""
-        return self.compiled or self.unet
-
-    def check_not_compiled(self, what: str):
-        """ValueError for what would change or need the weights that have been compiled."""
-        if self.compiled is not None:
-            raise ValueError(
-                f"This {self.kind} is compiled for generation and cannot {what}: do that before compiling."
-            )

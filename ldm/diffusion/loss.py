@@ -15,14 +15,14 @@ from ldm.diffusion.schedule import CosineSchedule, diffuse, linspace
 
 @dataclass(frozen=True)
 class Objective:
-    """A step's loss and what it was made of."""
+    """A step's loss and its parts."""
 
     loss: paddle.Tensor  # () what is differentiated: the weighted mean over the batch
     per_sample: paddle.Tensor  # (B,) unweighted mean squared errors
     log_snr: paddle.Tensor  # (B,) the noise levels they were taken at
 
     def detached(self):
-        """The same numbers without what they were computed from."""
+        """The same values without gradients."""
         return Objective(self.loss.detach(), self.per_sample.detach(), self.log_snr.detach())
 
 

@@ -76,8 +76,9 @@ class SamplingStep:
 def sample(model, conditions: dict, unconditional: dict, shape, noise, settings: SamplingSettings, x_init=None):
     """Yield a `SamplingStep` per step; the last one's x0 is the result, as in the release.
 
-    model(x, r, **conditions) predicts the noise or the velocity (`ldm.diffusion.prediction`); where it has `bound(size, **conditions)`, as the UNets have, it looks
-    at the conditions once and not in every step. `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
+    model(x, r, **conditions) predicts the noise or the velocity (`ldm.diffusion.prediction`); where it has
+    `bound(size, **conditions)`, as the UNets have, it looks at the conditions once and not in every step.
+    `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
     `x_init` (B, C, H, W): start from this already noised latent instead of from noise.
     Conditions and predictions are float32 here whatever the model computes in.
     """

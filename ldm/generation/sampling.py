@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.sampling import SamplingSettings, sample
-from ldm.generation.limits import MOST_IMAGES, check_count
+from ldm.generation.request import MOST_IMAGES, check_count
 from ldm.modes.mode import SamplingInputs
 from ldm.weights.blame import check_finite
 

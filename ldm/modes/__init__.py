@@ -3,8 +3,7 @@
 Importing a mode does not import Paddle: its options are flags of the command line. `text.py`, which is none of them, does.
 """
 
-from ldm.modes.mode import Mode
-from ldm.modes.option import options_of
+from ldm.modes.mode import Mode, options_of
 
 MODES: tuple[type[Mode], ...] = ()  # in the order in which they are applied
 

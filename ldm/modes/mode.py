@@ -6,10 +6,8 @@ entries of the PNG's metadata by themselves.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
-
-from ldm.modes.option import options_of
 
 if TYPE_CHECKING:  # the options of modes are flags, which are known before Paddle is imported
     import numpy
@@ -78,3 +76,28 @@ class Mode:
     def finished(self, images: numpy.ndarray, context: Context) -> numpy.ndarray:
         """The images (B, height, width, 3), uint8, before they are handed out."""
         return images
+
+
+# Options: fields of dataclasses that are flags as well ------------------------------------------------------------
+
+
+def option(default, kind, text: str, **argparse_options):
+    """A field that `add_options` makes a flag of: `kind` as argparse's type, `text` as its help."""
+    return field(default=default, metadata={"type": kind, "help": text, **argparse_options})
+
+
+def options_of(cls) -> list:
+    """The fields of a dataclass that are options."""
+    return [item for item in fields(cls) if "type" in item.metadata]
+
+
+def add_options(parser, cls, **defaults):
+    """A flag --NAME for every option of a dataclass; `defaults`: of flags where it differs from the field's."""
+    for item in options_of(cls):
+        default = defaults.get(item.name, None if item.default is MISSING else item.default)
+        parser.add_argument(f"--{item.name}", default=default, **item.metadata)
+
+
+def given_options(cls, args) -> dict:
+    """{name: value} of a dataclass's options, from parsed arguments."""
+    return {item.name: getattr(args, item.name) for item in options_of(cls)}

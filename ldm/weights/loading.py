@@ -31,7 +31,7 @@ def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
     with TensorFile(path) as file, ThreadPoolExecutor(THREADS) as pool:
         for ours, theirs, layout in plan_loading(file, network, name):
             value = paddle.empty(targets[ours].shape, "float32", device="cpu")
-            file.expect(theirs)
+            file.prefetch(theirs)
             reading = pool.submit(file.read_into, theirs, layout.released_view(memory_of(value)))
             under_way.append((ours, value, reading))
             if len(under_way) > AHEAD:

@@ -13,12 +13,12 @@ STORED_FLOATS = (*FLOAT_DTYPES, "float64")
 
 
 class WeightsMismatch(ValueError):
-    """A checkpoint does not fit the network it was given for."""
+    """A checkpoint does not fit the network that is filled from it."""
 
 
 @dataclass(frozen=True)
 class Move:
-    """One tensor's way between the two worlds."""
+    """One tensor's way between the release's layout and ours."""
 
     release_key: str
     paddle_key: str

@@ -1,6 +1,6 @@
 """An unpickler that knows arrays, numbers, texts and containers, and executes nothing.
 
-A pickle is a program. This machine has the few instructions that `paddle.save` uses, looks at everything they are given,
+A pickle is a program. This machine has the few instructions that `paddle.save` uses, checks all their arguments,
 and calls nothing that a file names: what a file may ask for stands in ALLOWED, and is one of our own functions. Sizes are
 compared with the file's before memory is taken. The machine is the standard library's own in Python (`pickle._Unpickler`,
 the documented base of the one in C) with its table of instructions cut down: state dicts have thousands of instructions
@@ -116,7 +116,7 @@ class _Function:
 
 
 class _Dtype:
-    """A number's type, of a short list."""
+    """An array's dtype, one of a short list."""
 
     def __init__(self, code, *_):
         if code not in DTYPES:
@@ -147,7 +147,7 @@ class _Array:
 
 
 class _Generator:
-    """A GeneratorState to be."""
+    """A GeneratorState whose state is still to come."""
 
     def __init__(self):
         self.state = None

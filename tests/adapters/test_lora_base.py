@@ -108,7 +108,7 @@ def test_tokens_alone_go_with_any_prior(network, prior, tmp_path):
 
 
 @pytest.mark.parametrize("value", ["x", "0" * 63, "F" * 64, "0" * 64 + "\n", " ".join(["0" * 64] * 3)])
-def test_a_fingerprint_that_is_none(network, prior, tmp_path, value):
+def test_an_invalid_fingerprint(network, prior, tmp_path, value):
     path = trained_on(tmp_path / "lora.safetensors", network, prior)
     save_file(load_file(path), path, metadata={**metadata(path), BASE_KEY: value})
     with pytest.raises(ValueError, match=f"lora.safetensors: the metadata's '{BASE_KEY}' is ") as error:

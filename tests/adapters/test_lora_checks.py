@@ -110,7 +110,7 @@ def test_a_wrong_config_is_named(network, tmp_path, capsys, changes, message):
 
 
 @pytest.mark.parametrize("scale", [float("nan"), float("inf")])
-def test_a_strength_that_is_none_merges_nothing(network, prior, tmp_path, capsys, scale):
+def test_a_non_finite_strength_merges_nothing(network, prior, tmp_path, capsys, scale):
     lora = random_lora(network, (".attn",))
     with pytest.raises(ValueError, match="a finite number, got"):
         merge_into(load_network(prior, "stage_c"), lora.updates, scale)
@@ -136,13 +136,13 @@ def test_a_merge_beyond_what_a_dtype_holds(network, prior, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("alpha", [float("nan"), float("inf"), 0, -1])
-def test_an_alpha_that_is_none(network, alpha):
+def test_an_invalid_alpha(network, alpha):
     with pytest.raises(ValueError, match="a finite alpha > 0"):
         LoRA(network, rank=2, alpha=alpha)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_a_stored_alpha_that_is_none(network, tmp_path, bad):
+def test_a_non_finite_stored_alpha(network, tmp_path, bad):
     path = tmp_path / "lora.safetensors"
     write_lora(path, random_lora(network, (".attn",)), network, "named", (".attn",))
     tensors = load_file(path)

@@ -76,7 +76,7 @@ def test_another_source_or_version_misses(tmp_path, said, monkeypatch):
             folder / RECORD, sha256=None, sizes={name: (folder / name).stat().st_size for name in (PROGRAM, WEIGHTS)}
         ),
         "the record of another program": lambda folder: rewrite(folder / RECORD, network="StageB"),
-        "checksums that are none": lambda folder: rewrite(folder / RECORD, sha256=[1]),
+        "invalid checksums": lambda folder: rewrite(folder / RECORD, sha256=[1]),
         "a folder for a file": lambda folder: ((folder / WEIGHTS).unlink(), (folder / WEIGHTS).mkdir(mode=0o700)),
     }.items(),
     ids=lambda item: item[0],

@@ -9,7 +9,7 @@ import paddle
 import pytest
 from helpers import ROOT
 
-from ldm.common.memory import allocated, forget_peak, peak_allocated
+from ldm.common.memory import allocated, peak_allocated, reset_peak
 from ldm.generation.memory import NotEnoughMemory, check_loading, check_room
 from ldm.generation.request import GenerationSettings
 from ldm.generation.work import Sizes, decoder_work, prior_work, stage_a_work
@@ -32,7 +32,7 @@ def networks():
 def peak_of(work) -> int:
     """Bytes of tensors that calling `work` a second time has at most beside those that are there before."""
     work()
-    forget_peak()
+    reset_peak()
     before = allocated()
     work()
     return peak_allocated() - before

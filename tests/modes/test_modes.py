@@ -11,8 +11,7 @@ import ldm.modes
 from ldm.common.cli.flags import Parser
 from ldm.common.images import read_settings
 from ldm.generation.request import GenerationRequest, GenerationSettings, add_request_flags, request_of_flags
-from ldm.modes.mode import Mode
-from ldm.modes.option import option
+from ldm.modes.mode import Mode, option
 from ldm.pipeline import StableCascade
 
 

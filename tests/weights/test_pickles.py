@@ -118,7 +118,7 @@ WRITTEN_BY_HAND = {
     "array without a state": protocol_4(b"}", text("a"), asked("numpy.core.multiarray", "_reconstruct"), b")R", b"s"),
     "generator without a state": protocol_4(asked("paddle.base.libpaddle", "GeneratorState"), b")\x81"),
     "key that is a tuple": protocol_4(b"}", b")", b"N", b"s"),
-    "key that is none": protocol_4(b"}", b"N", b"N", b"s"),
+    "an invalid key": protocol_4(b"}", b"N", b"N", b"s"),
     "items set in a list": protocol_4(b"]", b"N", b"N", b"s"),
     "items appended to a dictionary": protocol_4(b"}", b"N", b"a"),
     "odd items": protocol_4(b"}", b"(", text("a"), b"u"),

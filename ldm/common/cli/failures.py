@@ -11,7 +11,7 @@ import traceback
 from importlib import metadata
 from pathlib import Path
 
-# How Paddle ends what its C++ code says: such an error is about our own call of it, not about what the user gave
+# How messages of Paddle's C++ code end: such an error is about our own call of it, not about the user's input
 PADDLES_CODE = re.compile(r"\(at [^()\s]+\.(?:cc|cu|h|hpp|kps):\d+\)")
 OUT_OF_MEMORY = re.compile(
     r"ResourceExhausted|Fail to alloc memory|[Cc]annot allocate|[Oo]ut of memory|bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
@@ -131,7 +131,7 @@ def _shown(name) -> str:
 
 
 def _said_on_purpose(error: ValueError) -> bool:
-    """Whether a `raise` made it, or it is of a kind that tells of damaged text. Others come from calls that went wrong
+    """Whether a `raise` made it, or it is of a subclass, such as an error of decoding. Others come from calls that went wrong
     (reshape, int, unpack): nobody has written that message for the user."""
     if type(error) is not ValueError:
         return True

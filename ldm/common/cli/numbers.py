@@ -1,4 +1,4 @@
-"""Numbers on the command line: ranges, which NaN and infinity are never in, and argparse types that have one. Standard library only."""
+"""Numbers on the command line: ranges, never with NaN or infinity, and argparse types. Standard library only."""
 
 import argparse
 import math

@@ -10,8 +10,8 @@ import numpy as np
 from paddlenlp.utils.batch_sampler import DistributedBatchSampler
 
 from ldm.data.buckets import AspectBuckets
+from ldm.data.dataset import View
 from ldm.data.sources.mix import Mix
-from ldm.data.visit import Visit
 
 OTHER_DRAWS = 3  # sets the order of the second set apart from that of the first
 KEPT = 2  # permutations of each set: a batch may span two epochs
@@ -67,7 +67,7 @@ class SampleStream:
 
 def bucketed_batches(
     buckets: AspectBuckets, stream: SampleStream, size: int, start: int, total: int
-) -> Iterator[list[Visit]]:
+) -> Iterator[list[View]]:
     """Batches number `start` to `total` of `size` samples each, a function of (the stream, the images' sizes, size).
 
     The samples come as in `stream`, each waits in its bucket, and a batch is made when `size` are waiting. What waits
@@ -81,7 +81,7 @@ def bucketed_batches(
         batches, ends, waiting = _round(buckets, stream.seed, members, size, waiting)
         for which in np.argsort(ends)[max(0, start - number) : total - number]:
             bucket, chosen = batches[which]
-            yield [Visit(sample, stream.seed, seen, bucket) for seen, sample in chosen.tolist()]
+            yield [View(sample, stream.seed, seen, bucket) for seen, sample in chosen.tolist()]
         number += len(batches)
         rounds += 1
 
@@ -104,7 +104,7 @@ def _round(buckets, seed, members, size, waiting):
 
 
 class RunSampler(DistributedBatchSampler):
-    """Batches of `Visit`s (sample numbers that know seed, epoch and bucket) for `total_batches` steps of one rank.
+    """Batches of `View`s (sample numbers that know seed, epoch and bucket) for `total_batches` steps of one rank.
 
     The samples of all ranks are one SampleStream: permutation after permutation of the dataset, each drawn from
     (seed, epoch), or of two sets where the dataset has a `mix`. Batch p of rank r is a slice of it, so ranks never
@@ -138,11 +138,11 @@ class RunSampler(DistributedBatchSampler):
             return
         for batch in range(first, self.total_batches):
             members = stream.members(batch * size, size)
-            yield [Visit(sample, self.seed, epoch) for epoch, sample in members.tolist()]
+            yield [View(sample, self.seed, epoch) for epoch, sample in members.tolist()]
 
 
 def fixed_batches(dataset, count: int, batch_size: int, first: int = 0) -> list[list[int]]:
-    """`count` samples from `first` on in batches that can be stacked: in order, apart by shape where a dataset has `fixed_buckets`."""
+    """`count` samples from `first` on in batches that can be stacked: in order, or, with `fixed_buckets`, by shape."""
     buckets = getattr(dataset, "fixed_buckets", None)
     indices = range(first, first + count)
     shapes = [0] * count if buckets is None else buckets.own[first : first + count].tolist()

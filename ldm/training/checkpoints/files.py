@@ -6,7 +6,7 @@ from pathlib import Path
 from ldm.common.atomic import atomic_path
 from ldm.common.json_files import read_json
 from ldm.networks.variants import VARIANTS
-from ldm.training.checkpoints.staging import MANIFEST, check_listed, numbered, problem_of
+from ldm.training.checkpoints.staging import MANIFEST, check_listed, checkpoint_folders, problem_of
 from ldm.training.task import NetworkEntry
 from ldm.training.tasks.adapter import KIND, check_config
 from ldm.weights.files import TensorFile
@@ -79,7 +79,9 @@ def find_state_file(checkpoint) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"The checkpoint {path} does not exist.")
     complete = [
-        folder for folder in numbered(path) if (folder / STATE_FILE).is_file() and not _problem_of_listed(folder)
+        folder
+        for folder in checkpoint_folders(path)
+        if (folder / STATE_FILE).is_file() and not _problem_of_listed(folder)
     ]
     if (path / STATE_FILE).is_file():
         if problem := _problem_of_listed(path):

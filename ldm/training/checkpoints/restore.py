@@ -1,4 +1,4 @@
-"""What a run reads back from a checkpoint, each part compared with the run before any of it is used.
+"""What a resumed run reads from a checkpoint: each part is checked against the run before any of it is used.
 
 ValueErrors name file, entry and remedy. The files are PaddleNLP's; pickles go through `ldm.weights.pickles`.
 """

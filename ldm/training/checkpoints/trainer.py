@@ -19,9 +19,10 @@ from ldm.training.checkpoints.staging import STAGING, finish, rotate, set_aside,
 from ldm.training.noise_levels import ADAPTIVE_FILE
 from ldm.training.non_finite.guard import NonFinite, highest_of_ranks
 from ldm.training.optimizer import gradient_shard, master_weights
+from ldm.weights.finite import finite
 from ldm.weights.pickles import read_pickle
 
-SPOILT = "a learning rate that is too high, most often; the loss of the last steps shows when it began"
+LIKELY_CAUSE = "a learning rate that is too high, most often; the loss of the last steps shows when it began"
 
 
 class CheckpointingTrainer(Trainer):
@@ -39,7 +40,7 @@ class CheckpointingTrainer(Trainer):
 
     # Writing ----------------------------------------------------------------------------------------------------
 
-    def non_finite(self):
+    def non_finite_tensor(self):
         """The first tensor of what a checkpoint would hold that has NaN or infinity, by name; None if all is well.
 
         A few seconds for a billion parameters: one pass over weights, average and the optimiser's states.
@@ -49,15 +50,15 @@ class CheckpointingTrainer(Trainer):
             parts["the average's "] = dict(zip(self.average.keys, self.average.model.shadow_params))
         for part, tensors in parts.items():
             for name, tensor in tensors.items():
-                if not finite_tensor(tensor):
+                if not finite(tensor):
                     return part + name
         return None
 
     def _save_checkpoint(self, model, metrics=None):
         with self.pace.aside():
-            spoilt = self.non_finite()
-            if highest_of_ranks(int(spoilt is not None)):
-                self._keep_as_evidence(model, metrics, spoilt)
+            tensor = self.non_finite_tensor()
+            if highest_of_ranks(int(tensor is not None)):
+                self._keep_as_evidence(model, metrics, tensor)
             self._save_complete_checkpoint(model, metrics)
 
     def _save_complete_checkpoint(self, model, metrics):
@@ -88,7 +89,7 @@ class CheckpointingTrainer(Trainer):
             args.output_dir = output_dir
         self.wait_for_ranks()
 
-    def _keep_as_evidence(self, model, metrics, spoilt):
+    def _keep_as_evidence(self, model, metrics, tensor):
         """Write the checkpoint where no run takes it for one, and end this run."""
         final, kept = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", None
         self.keeps_evidence = True
@@ -98,18 +99,18 @@ class CheckpointingTrainer(Trainer):
                 kept = set_aside(final)
             self.wait_for_ranks()
         raise NonFinite(
-            f"Step {self.state.global_step}: {spoilt or 'a tensor of another rank'} has NaN or infinity. No checkpoint was "
+            f"Step {self.state.global_step}: {tensor or 'a tensor of another rank'} has NaN or infinity. No checkpoint was "
             f"written and none was removed; this state is kept in {kept or final.parent} to be looked at. The cause is "
-            f"{SPOILT}. Run again with a lower --learning_rate, which goes on from the last complete checkpoint."
+            f"{LIKELY_CAUSE}. Run again with a lower --learning_rate, which goes on from the last complete checkpoint."
         )
 
     def save_final(self):
         """The finished run's weights in the output folder; NonFinite, and nothing is written, unless they are finite."""
-        spoilt = self.non_finite()
-        if highest_of_ranks(int(spoilt is not None)):
+        tensor = self.non_finite_tensor()
+        if highest_of_ranks(int(tensor is not None)):
             raise NonFinite(
-                f"The run has ended, and {spoilt or 'a tensor of another rank'} has NaN or infinity: the weights are not "
-                f"written to {self.args.output_dir}. The cause is {SPOILT}. Checkpoints written before are as they were."
+                f"The run has ended, and {tensor or 'a tensor of another rank'} has NaN or infinity: the weights are not "
+                f"written to {self.args.output_dir}. The cause is {LIKELY_CAUSE}. Checkpoints written before are as they were."
             )
         self.save_model()
 
@@ -196,14 +197,6 @@ def moments_of(optimizer) -> dict:
         inner = inner._inner_opt
     accumulators = getattr(inner, "_accumulators", {})
     return {t.name: t for by_name in accumulators.values() for t in by_name.values()} | masters
-
-
-@paddle.no_grad()
-def finite_tensor(tensor) -> bool:
-    """Whether every element is finite: their sum is, or, where that overflows, each of them."""
-    if not tensor.is_floating_point():
-        return True
-    return bool(paddle.isfinite(tensor.sum(dtype="float32"))) or bool(paddle.isfinite(tensor).all())
 
 
 def atomic(save):

@@ -12,7 +12,7 @@ from ldm.training.flags.inherited import RANGES, REFUSED, check_inherited
 from ldm.training.flags.parser import FlagParser
 from ldm.training.flags.unsupported import check_supported
 from ldm.training.flags.values import EVERY, NEAR_ONE, check_values, number
-from ldm.training.preflight.batch_memory import check_batch_memory
+from ldm.training.preflight.forecast import check_batch_memory
 from ldm.weights.release import check_device_dtype
 
 

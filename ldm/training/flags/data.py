@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
 from ldm.common.cli.numbers import Range
-from ldm.data.crops import check_crop
+from ldm.data.transforms import check_crop
 from ldm.sizes import MINIMUM
 from ldm.training.flags.values import SHARE, SIDE, number
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ldm.common.atomic import atomic_path
-from ldm.training.checkpoints.staging import numbered
+from ldm.training.checkpoints.staging import checkpoint_folders
 
 PANEL = (3.2, 2.6)  # inches
 PREFIX = "loss_t"  # of the losses by noise level, see noise_level_losses.py
@@ -15,7 +15,7 @@ def read_history(run) -> list[dict]:
     folder = Path(run)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the --output_dir of a training run.")
-    candidates = [place / "trainer_state.json" for place in (folder, *numbered(folder)[-1:])]
+    candidates = [place / "trainer_state.json" for place in (folder, *checkpoint_folders(folder)[-1:])]
     states = [json.loads(path.read_text()) for path in candidates if path.is_file()]
     if not states:
         raise FileNotFoundError(f"{folder} has no trainer_state.json: it appears with the first checkpoint.")

@@ -24,7 +24,7 @@ class NoiseLevelLosses:
 
     @paddle.no_grad()
     def collect(self, objective):
-        """Add an Objective's samples; None, of a model without noise levels, adds nothing. A non-finite loss is left out."""
+        """Add an Objective's samples, non-finite losses left out; None, of a model without noise levels, adds nothing."""
         if objective is None:
             return
         with float32_region():  # this is called under autocast

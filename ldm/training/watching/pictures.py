@@ -1,4 +1,4 @@
-"""What a run looks at: pictures of fixed captions or images, made by the weights as they are, laid out in a sheet."""
+"""Pictures that a run logs: of fixed captions or images, made by the weights as they are, laid out in a sheet."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, nullcontext

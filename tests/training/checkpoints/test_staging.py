@@ -8,9 +8,9 @@ import pytest
 from ldm.training.checkpoints.staging import (
     MANIFEST,
     STAGING,
+    checkpoint_folders,
     finish,
     last_complete,
-    numbered,
     problem_of,
     rotate,
     stage,
@@ -73,9 +73,9 @@ def test_a_checkpoint_has_no_name_before_it_is_complete(tmp_path):
     staged = stage(final) / final.name
     staged.mkdir()
     (staged / "weights").write_bytes(b"x")
-    assert numbered(tmp_path) == []
+    assert checkpoint_folders(tmp_path) == []
     finish(final)
-    assert numbered(tmp_path) == [final] and (final / MANIFEST).is_file() and not staged.exists()
+    assert checkpoint_folders(tmp_path) == [final] and (final / MANIFEST).is_file() and not staged.exists()
 
 
 def test_what_a_killed_run_leaves_is_finished_or_removed(tmp_path):
@@ -86,7 +86,7 @@ def test_what_a_killed_run_leaves_is_finished_or_removed(tmp_path):
     (half / "weights").write_bytes(b"x")
     said = []
     tidy(tmp_path, said.append)
-    assert numbered(tmp_path) == [complete] and problem_of(complete) is None
+    assert checkpoint_folders(tmp_path) == [complete] and problem_of(complete) is None
     assert not (tmp_path / STAGING).exists()
     assert len(said) == 1 and "checkpoint-8" in said[0]
 
@@ -108,10 +108,10 @@ def test_rotation_keeps_the_newest_complete_ones(tmp_path):
     paths = [write(tmp_path, step, age) for step, age in ((1, 50), (2, 40), (3, 30), (4, 20))]
     cut(paths[3])
     rotate(tmp_path, None)
-    assert len(numbered(tmp_path)) == 4
+    assert len(checkpoint_folders(tmp_path)) == 4
     rotate(tmp_path, 2)
-    assert numbered(tmp_path) == paths[1:3]
+    assert checkpoint_folders(tmp_path) == paths[1:3]
     shutil.rmtree(paths[1])
     cut(paths[2])
     rotate(tmp_path, 1)
-    assert numbered(tmp_path) == []
+    assert checkpoint_folders(tmp_path) == []

@@ -12,7 +12,7 @@ from ldm.training.batches.draws import LatentNoiseDraws, Squares, Streams
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer
 from ldm.training.tasks import previewer
-from ldm.training.tasks.model_previewer import ModelPreviewer
+from ldm.training.tasks.previewer import ModelPreviewer
 
 
 @pytest.fixture(scope="module")

@@ -43,7 +43,7 @@ def test_what_was_not_seen_is_not_logged_and_a_new_interval_begins():
     assert losses_by_level.take() == {"loss_t50_60": 1.0}
 
 
-def test_a_bad_number_does_not_spoil_the_mean():
+def test_a_non_finite_loss_does_not_spoil_the_mean():
     losses_by_level = NoiseLevelLosses()
     losses_by_level.collect(objective([0.31, 0.32, 0.33], [1.0, float("nan"), 3.0]))
     assert losses_by_level.take() == {"loss_t30_40": 2.0}

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from ldm.demo.scenes.segmentation import SMALLEST, fit_background, paint_background, regions
+from ldm.demo.scenes.reading import SMALLEST, fit_background, paint_background, regions
 
 
 def flood(mask: np.ndarray) -> list[int]:

@@ -1,10 +1,57 @@
-"""Braces in paths of shards, {000..123} and {a,b}, expanded once it is known that they do not stand for too many."""
+"""From what a user names to the paths of tars: commas, globs, and braces as in {000..123} and {a,b}.
 
+Braces are expanded once it is known that they do not stand for too many.
+"""
+
+import glob
+import os
 import re
+
+from ldm.data.sources.source import listed
 
 MOST = 100_000  # paths of one pattern
 LONGEST = 4096  # characters of a pattern
 RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.-?\d+)?")
+
+
+def find_tars(text: str) -> list[str]:
+    """Paths from what a user wrote: tars separated by commas, each a path, a glob pattern or with {000..123} braces.
+
+    The order is that of the text, and by name within a pattern. FileNotFoundError names what matches nothing,
+    ValueError what is no plain local tar.
+    """
+    found = []
+    for pattern in _split(text):
+        if "://" in pattern or pattern.startswith("pipe:"):
+            raise ValueError(
+                f"--dataset_path {pattern}: only tars on this machine can be read in any order; download it."
+            )
+        for path in [pattern] if os.path.exists(pattern) else expanded(pattern):
+            matches = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
+            if not matches:
+                raise FileNotFoundError(f"--dataset_path {text}: nothing matches {path}.")
+            found += matches
+    wrong = [path for path in found if not path.endswith(".tar")]
+    if wrong:
+        raise ValueError(
+            f"--dataset_path {text}: {listed(wrong, len(wrong))} is no .tar. Unpack compressed ones (gunzip), and give "
+            "folders one at a time."
+        )
+    if len(set(map(os.path.realpath, found))) < len(found):
+        raise ValueError(f"--dataset_path {text} names a tar twice.")
+    return found
+
+
+def _split(text: str) -> list[str]:
+    """Pieces between commas that are not inside braces."""
+    pieces, depth = [""], 0
+    for letter in text:
+        depth += (letter == "{") - (letter == "}")
+        if letter == "," and depth == 0:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    return [piece.strip() for piece in pieces if piece.strip()]
 
 
 def expanded(pattern: str) -> list[str]:
