@@ -33,7 +33,9 @@ class Program:
         self.log, self.status = log, None
         self.command = list(map(str, command))
         start = self._start_plain if plain else self._fork
-        self.pid = start(memory, {**os.environ, **(env or {})})
+        self.pid = start(
+            memory, {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+        )  # this clone, not an installed one
 
     def _start_plain(self, memory, env):
         def unlimited():
