@@ -33,9 +33,8 @@ class Program:
         self.log, self.status = log, None
         self.command = list(map(str, command))
         start = self._start_plain if plain else self._fork
-        self.pid = start(
-            memory, {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-        )  # this clone, not an installed one
+        this_clone = {"PYTHONPATH": str(ROOT)}  # whichever is installed
+        self.pid = start(memory, {**os.environ, **this_clone, **(env or {})})
 
     def _start_plain(self, memory, env):
         def unlimited():
