@@ -12,11 +12,10 @@ from tqdm.auto import tqdm
 
 from ldm.common.hashing import files_of, sha256_of
 from ldm.conditions import encode_images
-from ldm.data.dataset import ImageTextDataset
+from ldm.data.dataset import ImageTextDataset, View
 from ldm.data.feature_cache import FeatureCache, Source
 from ldm.data.image_hashes import FILE, KeptHashes, hash_images
 from ldm.data.sources.source import listed
-from ldm.data.visit import Visit
 from ldm.frozen import Frozen
 
 FORMAT = 1  # raise it when features would come out differently for the same recipe
@@ -56,7 +55,7 @@ def check_cache_dtype(dtype: str, flag: str):
 
 
 def check_cacheable(dataset: ImageTextDataset):
-    """ValueError where an image would look different at every visit: a cache holds one view of it."""
+    """ValueError where an image would look different in every epoch: a cache holds one view of it."""
     changing = {
         "--flip": dataset.flip,
         "--crop random": dataset.crop == "random",
@@ -149,12 +148,12 @@ def check_made(frozen: Frozen, features: dict, of: str):
 
 
 def rows_of_files(missing: list, buckets) -> list[list]:
-    """Items by file: at most ROWS, all of one shape. With buckets they are Visits that say which."""
+    """Items by file: at most ROWS, all of one shape. With buckets they are Views that say which."""
     if buckets is None:
         groups = [missing]
     else:
-        visits = [Visit(index, 0, 0, buckets.own[index]) for index in missing]
-        groups = [[visit for visit in visits if visit.bucket == bucket] for bucket in range(len(buckets.shapes))]
+        views = [View(index, 0, 0, buckets.own[index]) for index in missing]
+        groups = [[view for view in views if view.bucket == bucket] for bucket in range(len(buckets.shapes))]
     return [group[start : start + ROWS] for group in groups for start in range(0, len(group), ROWS)]
 
 

@@ -6,7 +6,7 @@ import paddle
 
 from ldm.clip.encoders import ImageEncoder, TextEncoder
 from ldm.clip.files import weight_files
-from ldm.generation.blame import blame_network
+from ldm.weights.blame import blame_network
 from ldm.weights.bundled import weights_folder
 from ldm.weights.release import Release, check_device_dtype
 
@@ -74,7 +74,7 @@ def open_release(weights_path=None, dtype=None, frozen: Frozen = None) -> tuple[
 
     `frozen`: share these instead of opening the folder again.
     """
-    import config
+    from ldm import config
 
     dtype = dtype or config.dtype
     check_device_dtype(dtype)

@@ -6,7 +6,7 @@ from paddle import nn
 
 from ldm.conditions import EncodedCaptions, encode_captions
 from ldm.frozen import Frozen, open_release
-from ldm.generation.blame import blame_network, check_finite, non_finite_weight
+from ldm.weights.blame import blame_network, check_finite, non_finite_weight
 from ldm.weights.release import load_network, network_config
 
 
@@ -41,7 +41,7 @@ class CascadeStage(nn.Layer):
 
     def __init__(self, weights_path=None, version=None, dtype=None, unet_path=None, frozen: Frozen = None):
         super().__init__()
-        import config
+        from ldm import config
 
         self.frozen, dtype = open_release(weights_path, dtype, frozen)
         version = version or {"stage_c": config.model_c_version, "stage_b": config.model_b_version}[self.kind]

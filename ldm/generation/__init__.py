@@ -1,1 +1,1 @@
-"""A generation: its settings and limits, the memory it takes, its sampling loop, and what to blame for NaN."""
+"""A generation: its settings and limits, the memory it takes, its sampling loop."""

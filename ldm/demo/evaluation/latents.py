@@ -5,8 +5,8 @@ import paddle
 from PIL import Image
 
 from ldm.data.transforms import resize_and_crop, to_array
-from ldm.generation.blame import check_finite
 from ldm.sizes import PRIOR_FACTOR, TRAINING_FACTOR
+from ldm.weights.blame import check_finite
 
 
 def training_size(size: int) -> int:

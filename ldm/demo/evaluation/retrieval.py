@@ -9,7 +9,7 @@ from ldm.data.transforms import clip_array
 from ldm.demo.evaluation.bench import Bench
 from ldm.demo.evaluation.measures import wilson
 from ldm.demo.evaluation.tables import interval, markdown_table, percent
-from ldm.generation.blame import check_finite
+from ldm.weights.blame import check_finite
 
 
 def measure(bench: Bench) -> dict:

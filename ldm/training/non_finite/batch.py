@@ -68,7 +68,7 @@ def sample_name(dataset, index: int) -> str:
 
 
 def replay(model, path) -> Origin:
-    """Run a saved batch (its .json file) through `model` as it was in training; where its bad numbers come from."""
+    """Run a saved batch (its .json file) through `model` as it was in training; where its non-finite numbers come from."""
     seed, arguments = _read(path)
     parameters = signature(model.forward).parameters
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}

@@ -1,6 +1,6 @@
 """Whether the images of one batch fit into memory, asked before the first is read: with too many, reading them never ends."""
 
-from ldm.common.memory_now import host_available
+from ldm.common.memory import host_available
 from ldm.training.preflight.forecast import gib
 
 BYTES = 3 * 4  # of a pixel

@@ -3,7 +3,7 @@
 import numpy as np
 import paddle
 
-from ldm.clip.folder import load_tokenizer
+from ldm.clip.tokenizer import load_tokenizer
 from ldm.common.preflight_report import Report
 from ldm.weights.files import TensorFile
 

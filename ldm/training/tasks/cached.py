@@ -9,7 +9,7 @@ from ldm.data.sources.source import listed
 from ldm.features import DTYPES, PRIOR, find_sources, recipe_of_dataset
 from ldm.frozen import Frozen, open_release
 from ldm.training.batches.data import open_dataset
-from ldm.training.flags.arguments import DataArguments
+from ldm.training.flags.data import DataArguments
 
 
 class CachedFeatures(Dataset):
