@@ -14,6 +14,7 @@ from ldm.common.runtime import has_avx512
 from ldm.compiled.cache import ProgramCache, content_hash, source_hash
 from ldm.networks.attention import MultiHeadAttention
 from ldm.networks.blocks import FeedForwardBlock, ResBlock, TimestepBlock
+from ldm.networks.layers.fast.switch import switched_off
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.unet import CascadeUNet, Prepared
@@ -83,6 +84,7 @@ class CompiledUNet:
             "dtype": "float32",
             "paddle": paddle.__version__,
             "avx512": has_avx512(),  # a program made for it ends the process elsewhere
+            "formulas": switched_off(),
         }
         folder = self.cache.get(key, lambda temporary: self._export(temporary, shapes))
         if not self.keep_weights and self.complete:  # before the program's copy of them takes its place

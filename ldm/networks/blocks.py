@@ -11,15 +11,13 @@ import paddle
 from paddle import nn
 
 from ldm.networks.attention import Attention2D
-from ldm.networks.layers.broadcast import scale_and_shift
-from ldm.networks.layers.depthwise import DepthwiseConv2D
-from ldm.networks.layers.dropout import Dropout
-from ldm.networks.layers.gelu import GELU
-from ldm.networks.layers.linear import conv, linear
-from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.activations import GELU, Dropout, SiLU
+from ldm.networks.layers.convolution import DepthwiseConv2D, conv
+from ldm.networks.layers.fast import pointwise
+from ldm.networks.layers.fast.switch import faster
+from ldm.networks.layers.linear import linear
+from ldm.networks.layers.norms import GlobalResponseNorm, LayerNorm2D, scale_and_shift
 from ldm.networks.layers.resample import resize, to_channels_last
-from ldm.networks.layers.response_norm import GlobalResponseNorm
-from ldm.networks.layers.silu import SiLU
 
 
 @dataclass
@@ -39,18 +37,18 @@ class Conditioning:
         return x + to_channels_last(resize(residual, x.shape[1:3])).astype(x.dtype)
 
 
-def channel_mlp(c_in: int, c: int, dropout: float, residual_scale: float) -> nn.Sequential:
+class ChannelMLP(nn.Sequential):
     """Linear to 4c, GELU, GlobalResponseNorm, dropout, Linear to c; indices 0 to 4 are checkpoint keys."""
-    last = nn.initializer.XavierUniform(gain=residual_scale)
-    return nn.Sequential(
-        linear(c_in, 4 * c), GELU(), GlobalResponseNorm(4 * c), Dropout(dropout), linear(4 * c, c, last)
-    )
 
+    def __init__(self, c_in: int, c: int, dropout: float, residual_scale: float):
+        last = nn.initializer.XavierUniform(gain=residual_scale)
+        super().__init__(
+            linear(c_in, 4 * c), GELU(), GlobalResponseNorm(4 * c), Dropout(dropout), linear(4 * c, c, last)
+        )
 
-def over_positions(mlp, x):
-    """mlp on x (B, H, W, C) as (B, H * W, C): oneDNN's kernels for Linear, used where `ldm.compiled.unet` is, take no more."""
-    batch, height, width, channels = x.shape
-    return mlp(x.reshape([batch, height * width, channels])).reshape([batch, height, width, -1])
+    @faster(pointwise.mlp_over_positions)
+    def forward(self, x):
+        return nn.Sequential.forward(self, x)  # named: see `ldm.networks.layers.convolution`
 
 
 class ResBlock(nn.Layer):
@@ -62,13 +60,13 @@ class ResBlock(nn.Layer):
         super().__init__()
         self.depthwise = conv(c, c, kernel_size, cls=DepthwiseConv2D, padding=kernel_size // 2, groups=c)
         self.norm = LayerNorm2D(c)
-        self.channelwise = channel_mlp(c + c_skip, c, dropout, residual_scale)
+        self.channelwise = ChannelMLP(c + c_skip, c, dropout, residual_scale)
 
     def forward(self, x, conditioning, skip=None):
         y = self.norm(self.depthwise(x))
         if skip is not None:
             y = paddle.concat([y, skip.astype(y.dtype)], axis=-1)
-        return x + over_positions(self.channelwise, y)
+        return x + self.channelwise(y)
 
 
 class FeedForwardBlock(nn.Layer):
@@ -79,10 +77,10 @@ class FeedForwardBlock(nn.Layer):
     def __init__(self, c, dropout=0.0, residual_scale=1.0):
         super().__init__()
         self.norm = LayerNorm2D(c)
-        self.channelwise = channel_mlp(c, c, dropout, residual_scale)
+        self.channelwise = ChannelMLP(c, c, dropout, residual_scale)
 
     def forward(self, x, conditioning):
-        return x + over_positions(self.channelwise, self.norm(x))
+        return x + self.channelwise(self.norm(x))
 
 
 class TimestepBlock(nn.Layer):
