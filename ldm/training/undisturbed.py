@@ -5,17 +5,19 @@ from contextlib import contextmanager
 
 import numpy as np
 import paddle
+from paddle.base import core
 
 
 @contextmanager
 def undisturbed():
     """Every global random generator, on CPU and GPU, as it was before, whatever is drawn inside."""
     python, numpy = random.getstate(), np.random.get_state()
-    cpu, device = paddle.get_rng_state("cpu"), paddle.get_rng_state()
+    generator = core.default_cpu_generator()  # paddle.set_rng_state(..., "cpu") is an AttributeError before Paddle 3.3
+    cpu, device = generator.get_state(), paddle.get_rng_state()
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        paddle.set_rng_state(cpu, "cpu")
+        generator.set_state(cpu)
         paddle.set_rng_state(device)
