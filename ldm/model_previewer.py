@@ -4,6 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
+from ldm.batch_norms import variance
 from ldm.frozen import Frozen
 from ldm.precision import float32_region
 from ldm.release import Release, network_config
@@ -45,7 +46,7 @@ class ModelPreviewer(EncoderOwner, nn.Layer):
             images = cut_squares(images, corners, TRAINING_FACTOR * latent_noise.shape[2])
         latents = self.encode(images)
         target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
-        deviation = (latents.var(axis=[0, 2, 3], keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
+        deviation = (variance(latents, keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
         return F.mse_loss(self.previewer(latents + self.noise * deviation * latent_noise), target)
 
     @paddle.no_grad()

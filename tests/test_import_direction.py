@@ -8,7 +8,7 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"child_processes"},
+    {"child_processes", "quiet"},
     {"cli"},
     {
         "atomic",

@@ -23,11 +23,10 @@ def _train(module: str, argv):
     prepare()
     from importlib import import_module
 
-    from paddlenlp.utils.log import logger
-
-    logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them
     from ldm.training.arguments import parse_into
+    from ldm.training.console import prepare_log
     from ldm.training.run import train
 
+    prepare_log()
     trainer = import_module(f"ldm.training.{module}")
     train(trainer.build_task, *parse_into(trainer.GROUPS, argv))
