@@ -19,7 +19,7 @@ def strays(text: str) -> list:
 def expected(line: str) -> bool:
     """Whether a line says what a run has to say."""
     while bar := BAR.match(line):  # a log line may follow a bar that was not at its end
-        line = re.sub(r"^[^\[]*\[[^\]]*\]", "", line)
+        line = re.sub(r"^[^\[]*\[[^\]]*\] *", "", line)
         if line == bar[0]:
             return True
     if STAMP.match(line):
