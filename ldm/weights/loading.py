@@ -30,7 +30,8 @@ def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
 
     with TensorFile(path) as file, ThreadPoolExecutor(THREADS) as pool:
         for ours, theirs, layout in plan_loading(file, network, name):
-            value = paddle.empty(targets[ours].shape, "float32", device="cpu")
+            # paddle.empty takes a device from Paddle 3.2 on only
+            value = paddle._C_ops.empty(targets[ours].shape, paddle.float32, paddle.CPUPlace())
             file.prefetch(theirs)
             reading = pool.submit(file.read_into, theirs, layout.released_view(memory_of(value)))
             under_way.append((ours, value, reading))

@@ -14,6 +14,7 @@ from ldm.frozen import Frozen
 from ldm.generation.sampling import to_uint8
 from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating
+from ldm.training.batch_norms import variance
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import LatentNoiseDraws, Squares
 from ldm.training.batches.loader import Collator
@@ -67,7 +68,7 @@ class ModelPreviewer(nn.Layer):
             images = cut_squares(images, corners, TRAINING_FACTOR * latent_noise.shape[2])
         latents = self.encode(images)
         target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
-        deviation = (latents.var(axis=[0, 2, 3], keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
+        deviation = (variance(latents, keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
         return F.mse_loss(self.previewer(latents + self.noise * deviation * latent_noise), target)
 
     @paddle.no_grad()
