@@ -6,12 +6,9 @@ python benchmarks/full_release.py --output build/full_release [--prior 3.6B]
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.common.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 BIG_G = dict(width=1280, projection_dim=1280, layers=32, heads=20)
 

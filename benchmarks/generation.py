@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 PRIOR_STEPS, DECODER_STEPS = 20, 10
 
 

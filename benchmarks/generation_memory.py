@@ -12,9 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 SIZES = [
     *("256x256x1", "384x384x1", "384x384x4", "512x512x2", "384x384x16", "768x1024x2", "1024x1024x1", "1024x1024x4"),
@@ -28,9 +25,8 @@ def measure(weights: str, size: str) -> dict:
     from ldm.common.runtime import prepare
 
     prepare()
-    from ldm.common.memory_now import on_cpu
-    from ldm.common.process_memory import peak_memory, resident_memory
-    from ldm.generation.settings import GenerationSettings
+    from ldm.common.memory import on_cpu, peak_memory, resident_memory
+    from ldm.generation.request import GenerationSettings
     from ldm.generation.work import Sizes
     from ldm.pipeline import StableCascade, networks_of
 
@@ -38,7 +34,7 @@ def measure(weights: str, size: str) -> dict:
     height, width, batch = map(int, sides.split("x"))
     settings = GenerationSettings(height, width, steps=2, decoder_steps=2)
     options = {"dtype": "float32", "low_memory": way == "low_memory", "compiled": way == "compile", "on_cpu": on_cpu()}
-    forecast = networks_of(weights).forecast(Sizes.of(settings, batch), **options)
+    forecast = networks_of(weights).forecast(Sizes.of(settings.request([""], batch)), **options)
     before = resident_memory()
     cascade = StableCascade(weights, dtype="float32", low_memory=options["low_memory"])
     with tempfile.TemporaryDirectory() as folder:

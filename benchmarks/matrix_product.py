@@ -83,7 +83,6 @@ def measure(way: str, seconds: float):
     if way == "PyTorch":
         make = torch_eager
     else:
-        sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
         from ldm.common.runtime import prepare
 
         prepare()

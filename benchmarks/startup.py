@@ -16,8 +16,6 @@ import sys
 from pathlib import Path
 from time import time
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 
 def ours(version: str, folder: Path, inputs: str) -> list[float]:
     from ldm.common.runtime import prepare
@@ -72,9 +70,11 @@ JOBS = {"ours": ours, "peer": peer, "write_ours": write_ours, "write_peer": writ
 
 
 def run(python: str, job: str, args, inputs: str) -> str:
+    from workers import environment
+
     command = [python, __file__, "--job", job, "--version", args.version, "--folder", args.folder, "--inputs", inputs]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    variables = environment(OMP_NUM_THREADS=str(args.threads))
+    return subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def main():

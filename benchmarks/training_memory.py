@@ -18,13 +18,10 @@ import sys
 import tempfile
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.common.runtime import prepare  # noqa: E402
-from ldm.data.dataset import SampleSet  # noqa: E402
+from ldm.common.runtime import prepare
+from ldm.data.dataset import SampleSet
 
 TEXT, POOLED, IMAGE, TOKENS = 1280, 1280, 768, 77
 SWEEP = [
@@ -66,7 +63,7 @@ def build_model(args):
     from ldm.networks.variants import variant_config
     from ldm.weights.loading import fill
     from ldm.weights.release import build_unfilled
-    from ldm.weights.rule import rule_tensor
+    from ldm.weights.synthetic import rule_tensor
 
     class Prior(ModelC):
         def __init__(self, config):
@@ -104,8 +101,7 @@ def measure(args) -> dict:
     libraries take, whatever the size, is then taken, and not counted."""
     prepare()
 
-    from ldm.common.memory_now import on_cpu
-    from ldm.common.process_memory import peak_memory, resident_memory
+    from ldm.common.memory import on_cpu, peak_memory, resident_memory
 
     train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
     gc.collect()
@@ -119,7 +115,7 @@ def train(args) -> dict:
     import paddle
 
     from ldm.adapters.lora import DEFAULT_FILTERS
-    from ldm.common.memory_now import forget_peak, peak_allocated
+    from ldm.common.memory import peak_allocated, reset_peak
     from ldm.training.batches.cached import stack
     from ldm.training.batches.draws import PriorDraws
     from ldm.training.flags.arguments import parse_into
@@ -144,7 +140,7 @@ def train(args) -> dict:
         forecast, _ = forecast_of(trainer, drawn_for(trainer, first_batch(trainer, args.steps)))
         if not args.save:
             forecast = replace(forecast, saving=0)
-        forget_peak()
+        reset_peak()
         start = perf_counter()
         trainer.train()
         seconds = (perf_counter() - start) / args.steps

@@ -90,7 +90,7 @@ def open_release(weights_path=None, dtype=None, frozen: Frozen = None) -> tuple[
 
     `frozen`: share these instead of opening the folder again.
     """
-    import config
+    from ldm import config
 
     dtype = dtype or config.dtype
     check_device_dtype(dtype)

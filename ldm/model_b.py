@@ -3,18 +3,25 @@
 import paddle
 
 from ldm.common.precision import float32_region
-from ldm.conditions import EncodedCaptions, decoder_conditions, decoder_unconditional, noised_latents, without
+from ldm.conditions import EncodedCaptions, decoder_conditions, noised_latents, without
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.features import DecoderFeatures, cut_squares, encode_for_decoder
-from ldm.generation.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.modes import text
+from ldm.modes.mode import SamplingInputs
 from ldm.networks.layers.resample import resize
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
 from ldm.stage import CascadeStage
 from ldm.weights.blame import check_finite
+
+
+def decoder_sampling(steps=10, cfg=1.1, sampler="ddpm", shift=1.0) -> SamplingSettings:
+    """How the decoder samples; by default as in the release."""
+    return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
 
 
 class ModelB(CascadeStage):
@@ -136,20 +143,26 @@ class ModelB(CascadeStage):
         check_size(height, width)
         check_guidance("cfg", cfg)
         check_count("steps", steps, MOST_STEPS)
-        self._check_latents(latent_c)
-        settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
-        shape = (self.unet.c_in, *decoder_grid(height, width))
         captions = self.encoded(captions)
         check_batch(captions, seeds, latent_c)
-        pixels = self.small_image(latent_c, shape[1:])
+        settings = decoder_sampling(steps, cfg, sampler, shift)
+        return self.sample_inputs(
+            self.inputs(captions, latent_c, height, width), height, width, seeds, settings, progress
+        )
+
+    def inputs(self, captions: EncodedCaptions, latent_c, height: int, width: int) -> SamplingInputs:
+        """What text and the prior's latents alone are sampled from, for images of height x width."""
+        self._check_latents(latent_c)
+        pixels = self.small_image(latent_c, decoder_grid(height, width))
         if pixels is not None:
             check_finite(pixels, "Previewer: the preview for the decoder", lambda: self.frozen.blame("previewer"))
-        conditions = decoder_conditions(captions.pooled, latent_c, pixels)
-        unconditional = decoder_unconditional(captions, latent_c, pixels)
+        return text.decoder_inputs(captions, latent_c, pixels)
+
+    def sample_inputs(self, inputs: SamplingInputs, height, width, seeds, settings: SamplingSettings, progress=True):
+        """Stage A latents (B, 4, ~height / 4, ~width / 4) of what the modes made of a request."""
+        shape = (self.unet.c_in, *decoder_grid(height, width))
         with self.evaluating():
-            return run_sampling(
-                self.denoiser, conditions, unconditional, shape, seeds, "Stage B", settings, progress, self.blame
-            )
+            return run_sampling(self.denoiser, inputs, shape, seeds, "Stage B", settings, progress, self.blame)
 
     def _check_latents(self, latent_c):
         """ValueError for what is no latent of the prior that this decoder is for, FloatingPointError for NaN in one."""

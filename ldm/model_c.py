@@ -11,11 +11,18 @@ from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.features import PriorFeatures, encode_images
-from ldm.generation.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.modes import text
+from ldm.modes.mode import SamplingInputs
 from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
 from ldm.weights.blame import check_finite
+
+
+def prior_sampling(steps=20, cfg=4.0, sampler="ddpm", shift=2.0) -> SamplingSettings:
+    """How the prior samples; by default as in the release."""
+    return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
 
 
 class ModelC(CascadeStage):
@@ -24,12 +31,10 @@ class ModelC(CascadeStage):
     kind = "stage_c"
     features = PriorFeatures()
 
-    def conditions(self, captions: EncodedCaptions, image_embeds=None) -> dict:
-        """B captions and optional CLIP image embeddings (B, N, c) -> the UNet's conditions."""
-        if image_embeds is None:
-            width = self.unet.clip_img_mapper.weight.shape[0]
-            image_embeds = paddle.zeros([len(captions), 1, width])
-        return prior_conditions(captions.text_embeds, captions.pooled, image_embeds)
+    @property
+    def image_width(self) -> int:
+        """Width of the CLIP image embeddings the UNet takes."""
+        return self.unet.clip_img_mapper.weight.shape[0]
 
     def encode(self, images):
         """Images (B, 3, H, W) in [0, 1] -> latents (B, 16, ceil(H / 32), ceil(W / 32))."""
@@ -87,15 +92,20 @@ class ModelC(CascadeStage):
         check_size(height, width)
         check_guidance("cfg", cfg)
         check_count("steps", steps, MOST_STEPS)
-        settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
-        shape = (self.unet.c_in, *prior_grid(height, width))
         captions = self.encoded(captions)
         check_batch(captions, seeds)
-        conditions, unconditional = self.conditions(captions), self.conditions(captions.unconditional())
+        settings = prior_sampling(steps, cfg, sampler, shift)
+        return self.sample_inputs(self.inputs(captions), height, width, seeds, settings, progress)
+
+    def inputs(self, captions: EncodedCaptions) -> SamplingInputs:
+        """What text alone is sampled from."""
+        return text.prior_inputs(captions, self.image_width)
+
+    def sample_inputs(self, inputs: SamplingInputs, height, width, seeds, settings: SamplingSettings, progress=True):
+        """Latents (B, 16, ceil(height / 42.67), ceil(width / 42.67)), float32, of what the modes made of a request."""
+        shape = (self.unet.c_in, *prior_grid(height, width))
         with self.evaluating():
-            return run_sampling(
-                self.denoiser, conditions, unconditional, shape, seeds, "Stage C", settings, progress, self.blame
-            )
+            return run_sampling(self.denoiser, inputs, shape, seeds, "Stage C", settings, progress, self.blame)
 
     def log_image(self, caption, height=1024, width=1024, cfg=4.0, batch_size=1, seed=0, steps=20, progress=True):
         """Previews of `batch_size` images: (uint8 (B, H', W', 3) at about 1/5 of the size, latents).

@@ -7,8 +7,7 @@ from paddle import nn
 
 from ldm.adapters.adapter import Adapters
 from ldm.conditions import EncodedCaptions, encode_captions
-from ldm.diffusion.loss import p2_weight
-from ldm.diffusion.objective import Objective, denoising_objective
+from ldm.diffusion.loss import Objective, denoising_objective, p2_weight
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.frozen import Frozen, open_release
 from ldm.networks.unet import CascadeUNet
@@ -64,7 +63,7 @@ class CascadeStage(nn.Layer):
 
     def __init__(self, weights_path=None, version=None, dtype=None, unet_path=None, frozen: Frozen = None):
         super().__init__()
-        import config
+        from ldm import config
 
         frozen, dtype = open_release(weights_path, dtype, frozen)
         version = version or {"stage_c": config.model_c_version, "stage_b": config.model_b_version}[self.kind]

@@ -6,17 +6,14 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import config  # noqa: E402
+from ldm import config
 from ldm.common.cli import (
-    numbers,  # noqa: E402
-    run_command,  # noqa: E402
+    numbers,
+    run_command,
 )
-from ldm.common.cli.flags import Parser  # noqa: E402
-from ldm.common.runtime import prepare  # noqa: E402
-from ldm.demo.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
-from ldm.demo.evaluation.untrustworthy import Untrustworthy  # noqa: E402
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare
+from ldm.demo.evaluation.settings import PARTS, EvaluationSettings, Untrustworthy
 
 HELP = {
     "count": "held-out prompts",

@@ -2,13 +2,10 @@
 """Write pictures of coloured shapes with exact captions as an image-text folder, to train on and to judge samples by."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.common.cli import run_command  # noqa: E402
-from ldm.common.cli.flags import Parser  # noqa: E402
-from ldm.common.cli.numbers import count, pixels, seed, share, workers  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.cli.numbers import count, pixels, seed, share, workers
 
 
 def write(args):

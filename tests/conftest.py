@@ -1,19 +1,13 @@
-"""What every test shares: the project importable without installation, the `slow` marker, a rule-filled release."""
+"""What every test shares: programs that are this clone's, the `slow` marker, a rule-filled release."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-for folder in (
-    ROOT / "scripts",
-    ROOT / "tests",
-    ROOT,
-):  # the root first: `import ldm`, `import config`, `import inference`
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+# What tests start imports this clone, too, whichever one the environment has installed
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))

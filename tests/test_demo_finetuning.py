@@ -4,7 +4,7 @@ import cache_features
 import extract_unet_weights
 from helpers import ROOT
 
-from ldm.demo.evaluation.examples import concept_examples, held_out_examples
+from ldm.demo.evaluation.bench import concept_examples, held_out_examples
 from ldm.demo.scenes.checker import check
 from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.pipeline import StableCascade

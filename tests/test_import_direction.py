@@ -8,18 +8,18 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"common", "sizes"},
+    {"common", "config", "sizes"},
     {"data", "diffusion", "networks"},
     {"compiled", "weights"},
-    {"adapters", "generation"},
+    {"adapters"},
     {"clip"},
     {"frozen"},
-    {"conditions"},
-    {"features", "stage"},
+    {"conditions", "features"},
+    {"modes", "stage"},
+    {"generation"},
     {"model_b", "model_c"},
-    {"pipeline"},
-    {"training"},
-    {"demo", "parity"},
+    {"pipeline", "training"},
+    {"demo", "parity", "programs"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted((ROOT / "ldm").rglob("*.py"))
@@ -71,12 +71,17 @@ def test_lower_layers_do_not_import_higher_ones(path):
 
 @named(SOURCES)
 def test_programs_and_torch_are_not_imported_by_the_package(path):
-    outside = {program.stem for program in PROGRAMS} - {"config"}
+    outside = {program.stem for program in PROGRAMS}
     for name in imports(path):
         assert not any(uses(name, module) for module in outside | {"scripts", "tests"}), f"{path} imports {name}"
         assert not any(uses(name, module) for module in ("torch", "torchvision", "diffusers", "transformers")), (
             f"{path} imports {name}"
         )
+
+
+@named([path for path in SOURCES if unit(path) != "demo"] + sorted(ROOT.glob("*.py")))
+def test_the_demo_is_for_scripts_tests_and_benchmarks_only(path):
+    assert not [name for name in imports(path) if uses(name, "ldm.demo")]
 
 
 @named(SOURCES)

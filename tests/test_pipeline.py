@@ -79,7 +79,7 @@ def test_each_different_caption_is_encoded_once(cascade, monkeypatch):
 
 
 def test_constructed_without_arguments_they_read_config(rule_release, monkeypatch):
-    import config
+    from ldm import config
 
     monkeypatch.setattr(config, "WEIGHTS_PATH", str(rule_release))
     prior, decoder = ModelC(), ModelB()

@@ -9,8 +9,7 @@ from ldm.adapters.base import check_base
 from ldm.adapters.files import LoraFile, merge_into, read_lora
 from ldm.adapters.lora import LoRA
 from ldm.weights.loading import load_weights
-from ldm.weights.naming import errors_name
-from ldm.weights.plan import check_same_shapes
+from ldm.weights.plan import check_same_shapes, errors_name
 
 
 class Adapter(nn.Layer):

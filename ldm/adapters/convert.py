@@ -6,10 +6,10 @@ from pathlib import Path
 from ldm.adapters.base import check_base, without_base
 from ldm.adapters.files import LoraFile, change_weights, read_lora, write_lora
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.weights.convert import convert_file, is_paddle_layout
+from ldm.weights.convert import convert_file
 from ldm.weights.detect import stored_config
 from ldm.weights.files import TensorFile
-from ldm.weights.plan import WeightsMismatch
+from ldm.weights.plan import WeightsMismatch, is_paddle_layout
 from ldm.weights.release import CONFIG, build_unfilled, network_config
 
 

@@ -23,11 +23,10 @@ from ldm.adapters.layouts import (
 from ldm.adapters.lora import DEFAULT_FILTERS, add_to_weight, find_targets, linear_targets
 from ldm.adapters.tokens import parse_spec
 from ldm.common.json_files import parse_json
-from ldm.weights.convert import check_dtype, check_float
 from ldm.weights.detect import note
 from ldm.weights.files import TensorFile, write_tensors
 from ldm.weights.finite import all_finite
-from ldm.weights.plan import report_mismatch
+from ldm.weights.plan import check_dtype, check_float, report_mismatch
 
 TOKENS_PREFIX = "embeddings."
 EMBEDDINGS, INDICES = "embeddings.embeddings", "embeddings.indices"

@@ -1,6 +1,6 @@
 """The fields of a CLIP tower's config.json: which count, what they may be, and how large a tower they describe."""
 
-from ldm.clip.format import LAYER_NORM_EPS
+from ldm.clip.files import LAYER_NORM_EPS
 
 SHARED_FIELDS = (
     *("hidden_size", "intermediate_size", "projection_dim", "num_hidden_layers", "num_attention_heads"),
@@ -16,7 +16,7 @@ BOUNDS = {  # of fields by how their names end
     ("_size", "_dim", "_heads", "_embeddings", "_channels"): (1, 1 << 20),
     ("_token_id",): (0, 1 << 20),
 }
-SMALL = 1 << 24  # numbers that a tower may take in any case
+SMALL = 1 << 24  # parameters that a tower may have in any case
 LEGACY_EOS = 2  # written by old `transformers`; it means "the largest id of the row", that is, the end token
 
 
@@ -42,19 +42,19 @@ def field_problems(fields):
 
 
 def check_size(config, stored: int, where: str, remedy: str):
-    """ValueError, which begins with `where`, for a config that asks for much more memory than `stored` numbers do.
+    """ValueError, which begins with `where`, for a config that describes many more parameters than the `stored` ones.
 
-    Which tensors are missing is not said here: a file that lacks some passes, one that lacks most does not.
+    Not a check for missing tensors: a file that lacks some passes, one that lacks most does not.
     """
     width, inner = config.hidden_size, config.intermediate_size
     if width % config.num_attention_heads:  # one of them PaddleNLP's default
         raise ValueError(f"{where}: hidden_size {width} is no multiple of {config.num_attention_heads} heads: {remedy}")
-    numbers = config.num_hidden_layers * (4 * width**2 + 2 * width * inner) + width * config.projection_dim
+    count = config.num_hidden_layers * (4 * width**2 + 2 * width * inner) + width * config.projection_dim
     if hasattr(config, "patch_size"):
-        numbers += width * ((config.image_size // config.patch_size) ** 2 + config.num_channels * config.patch_size**2)
+        count += width * ((config.image_size // config.patch_size) ** 2 + config.num_channels * config.patch_size**2)
     else:
-        numbers += width * (config.vocab_size + config.max_position_embeddings)
-    if numbers > 2 * stored + SMALL:
+        count += width * (config.vocab_size + config.max_position_embeddings)
+    if count > 2 * stored + SMALL:
         raise ValueError(
-            f"{where} describes a tower of at least {numbers:,} numbers, and the weights beside it are {stored:,}: {remedy}"
+            f"{where} describes a tower of at least {count:,} parameters, and the weights beside it have {stored:,}: {remedy}"
         )

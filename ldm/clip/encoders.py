@@ -9,12 +9,11 @@ import numpy as np
 import paddle
 
 from ldm.adapters.tokens import LearnedTokens, parse_spec
-from ldm.clip.folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.clip.folder import load_image_tower, load_text_tower
+from ldm.clip.tokenizer import SHORTEST, load_tokenizer
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, not ImageNet's
 STD = (0.26862954, 0.26130258, 0.27577711)
-
-_SHORTEST = 3  # start, one token, end
 
 
 class TextEncoder:
@@ -51,9 +50,9 @@ class TextEncoder:
         for captions that are not a list of strings.
         """
         length = self.max_length if max_length is None else max_length
-        if not _SHORTEST <= length <= self.max_length:
+        if not SHORTEST <= length <= self.max_length:
             raise ValueError(
-                f"max_length (--model_max_length) is {length}, but this text encoder takes {_SHORTEST} to {self.max_length} tokens; "
+                f"max_length (--model_max_length) is {length}, but this text encoder takes {SHORTEST} to {self.max_length} tokens; "
                 f"choose a value in that range or leave it out"
             )
         if isinstance(captions, str) or not captions or not all(isinstance(caption, str) for caption in captions):
@@ -72,7 +71,7 @@ class TextEncoder:
         """Token ids and mask (B, L) -> text_embeds (B, L, width), pooled_text_embeds (B, 1, projection_dim).
 
         The first is the last hidden state before the final layer norm; the second is taken, normed and projected, at
-        the first end token of each row. Raises ValueError for ids this model cannot have been given on purpose.
+        the first end token of each row. Raises ValueError for ids that this model cannot embed.
         """
         ids, mask = self._checked_tokens(input_ids, attention_mask)
         # A trainer's autocast must not change what a frozen encoder returns.

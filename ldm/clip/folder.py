@@ -1,7 +1,7 @@
-"""Folders of a CLIP tower in Hugging Face's format -> PaddleNLP's network filled from them, and its tokenizer.
+"""Folders of a CLIP tower in Hugging Face's format -> PaddleNLP's network filled from them.
 
 Reading the weights is done here and not by PaddleNLP's `from_pretrained`, which only warns and keeps random values when
-a tensor is missing, and which transposes whatever it is told is PyTorch's. The names in the file tell the layout
+a tensor is missing, and transposes on a flag instead of by the names. The names in the file show the layout
 (Hugging Face's: PyTorch, (out, in); PaddleNLP's: Paddle, (in, out)) and every shape is checked. Only safetensors are
 read, never a pickle, and nothing here touches the network.
 """
@@ -13,15 +13,11 @@ import numpy as np
 import paddle
 
 from ldm.clip.config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, check_size, field_problems
-from ldm.clip.files import existing_file, existing_folder, read_folder_json, remedy, weight_files
-from ldm.clip.format import LAYER_NORM_EPS
-from ldm.clip.tokenizer import check_tokenizer_files
-from ldm.weights.convert import check_float
+from ldm.clip.files import LAYER_NORM_EPS, existing_file, existing_folder, read_folder_json, remedy, weight_files
 from ldm.weights.files import TensorFile
-from ldm.weights.plan import report_mismatch
+from ldm.weights.plan import check_float, report_mismatch
 from ldm.weights.release import check_device_dtype
 
-TOKENIZER_FILES = ("vocab.json", "merges.txt", "tokenizer_config.json")
 # In a folder of the whole CLIP model, what belongs to the other tower:
 NOT_TEXT = ("vision_model.", "visual_projection", "vision_projection", "logit_scale")
 NOT_IMAGE = ("text_model.", "text_projection", "logit_scale")
@@ -56,32 +52,6 @@ def load_image_tower(folder, dtype="float32"):
     return _load_tower(model_class, config, folder, dtype, NOT_IMAGE if whole_clip else ())
 
 
-def load_tokenizer(folder):
-    """The CLIPTokenizer of a folder; its files are checked first, since PaddleNLP's own messages name none."""
-    from paddlenlp.transformers import CLIPTokenizer
-
-    folder = existing_folder(folder, "tokenizer/")
-    for name in TOKENIZER_FILES:
-        existing_file(folder / name)
-    check_tokenizer_files(folder, remedy("tokenizer/"))
-    try:
-        # An absolute path, so that a folder's name can never be taken for a model to download.
-        tokenizer = CLIPTokenizer.from_pretrained(str(folder.resolve()))
-    except (
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        RecursionError,
-    ) as error:  # PaddleNLP's, for settings of other kinds
-        why = " ".join(str(error).split())
-        raise ValueError(
-            f"{folder}: its tokenizer_config.json or special_tokens_map.json is damaged ({why:.200}): {remedy('tokenizer/')}"
-        ) from error
-    tokenizer.name_or_path = str(folder)
-    return tokenizer
-
-
 # ---- PaddleNLP's networks
 
 
@@ -112,7 +82,7 @@ def empty_model(model_class, config, dtype):
         paddle.nn.initializer.set_global_initializer(None, None)
 
 
-# ---- folders, config, tokenizer
+# ---- folders, config
 
 
 def _read_config(folder, tower, wanted):

@@ -12,7 +12,8 @@ import paddle.nn.functional as F
 from paddle import nn
 
 from ldm.clip.encoders import ImageEncoder
-from ldm.clip.folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.clip.folder import load_image_tower, load_text_tower
+from ldm.clip.tokenizer import load_tokenizer
 
 FIRST_LOGIT_SCALE = math.log(1 / 0.07)  # section 2.5 of the paper, like the bound
 LARGEST_LOGIT_SCALE = math.log(100)
@@ -59,7 +60,7 @@ class ClipPair(nn.Layer):
         negative_ids, negative_mask (B, k, L): captions that are wrong for image i alone, from which it has to tell its own.
 
         Each caption has to pick its image among the batch's and each image its caption. Pairs whose captions are the
-        same, token by token, are not told apart: they are left out of each other's negatives.
+        same, token by token, are left out of each other's negatives.
         """
         # Embed
         text = self.embed_text(input_ids, attention_mask)

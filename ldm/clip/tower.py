@@ -9,11 +9,10 @@ import numpy as np
 import paddle
 
 from ldm.clip.config import IMAGE_FIELDS, LEGACY_EOS, TEXT_FIELDS, field_problems
+from ldm.clip.files import write_config
 from ldm.clip.folder import empty_model, hugging_face_names, tower_classes
-from ldm.clip.format import write_config
-from ldm.weights.convert import check_dtype
 from ldm.weights.files import write_tensors
-from ldm.weights.plan import report_mismatch
+from ldm.weights.plan import check_dtype, report_mismatch
 
 FIELDS = {"text": TEXT_FIELDS, "image": IMAGE_FIELDS}
 OPTIONAL = ("attention_dropout",)  # 0 where it is left out
@@ -33,7 +32,7 @@ def new_text_tower(config: dict):
     """CLIPTextModelWithProjection with random weights, trainable, in training mode.
 
     config: every field of `ldm.clip.config.TEXT_FIELDS`; the vocabulary's size and ids are what
-    `ldm.clip.tokenizer_training.write_tokenizer` returns. The weights are drawn from Paddle's generator, by the standard
+    `ldm.clip.tokenizer.write_tokenizer` returns. The weights are drawn from Paddle's generator, by the standard
     deviations of Hugging Face's CLIP (the rest by width and depth, biases 0) except for the embeddings: WORD_STD, for
     start, end and padding MARK_STD, and PLACE_STD. ValueError lists every field that is missing, unknown or impossible.
     """

@@ -28,7 +28,7 @@ def atomic_path(path):
         raise ValueError(
             f"{path} is {'a folder' if path.is_dir() else 'no regular file'}: give the name of a file to write."
         )
-    with naming(path):
+    with file_named_in_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove_unfinished(os.path.abspath(path.parent))
         name = os.fsdecode(os.fsencode(path.name)[:LONGEST_NAME])
@@ -44,8 +44,8 @@ def atomic_path(path):
 
 
 @contextmanager
-def naming(path):
-    """Give an OSError that tells of a failed write the name of the file, where the system has not said it."""
+def file_named_in_errors(path):
+    """Put the file's name into an OSError of a failed write that lacks it."""
     try:
         yield
     except OSError as error:

@@ -7,7 +7,7 @@ CHUNK = 1 << 22  # bytes read at once
 
 
 def sha256_of(path, advance=None) -> str:
-    """sha256 of a file, read in pieces; `advance(bytes)` is told of each, for a progress bar."""
+    """sha256 of a file, read in pieces; `advance(bytes)` is called after each, for a progress bar."""
     with open(path, "rb") as file:
         return sha256_of_open(file, advance)
 

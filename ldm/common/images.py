@@ -1,4 +1,4 @@
-"""Finished images as files: PNG with the settings inside, written whole or not at all."""
+"""Finished images as files: PNG with the settings inside, complete or not there."""
 
 import json
 import tempfile
@@ -48,14 +48,3 @@ def read_settings(path) -> dict:
     if text is None:
         raise ValueError(f"{path} holds no settings of this program.")
     return parse_json(text, f"{path}: its settings")
-
-
-def contact_sheet(images, columns=None, gap: int = 4) -> Image.Image:
-    """Images (uint8 arrays of one size) side by side on white."""
-    columns = columns or len(images)
-    rows = -(-len(images) // columns)
-    height, width = images[0].shape[:2]
-    sheet = Image.new("RGB", (columns * (width + gap) - gap, rows * (height + gap) - gap), "white")
-    for index, image in enumerate(images):
-        sheet.paste(Image.fromarray(image), (index % columns * (width + gap), index // columns * (height + gap)))
-    return sheet

@@ -1,4 +1,4 @@
-"""Choosing layers and parameters by name: a piece of the name, as the release's filters, or a whole name with * ? [ ]."""
+"""Choosing layers and parameters by name: by a part of the name, as the release's filters, or by a pattern with * ? [ ]."""
 
 from fnmatch import fnmatchcase
 
@@ -6,7 +6,7 @@ WILDCARDS = "*?["
 
 
 def matches(name: str, pattern: str) -> bool:
-    """Whether `pattern` is contained in `name`, or, with a wildcard in it, describes the whole of `name`."""
+    """Whether `pattern` is contained in `name`, or, with a wildcard in it, matches all of `name`."""
     return fnmatchcase(name, pattern) if any(sign in pattern for sign in WILDCARDS) else pattern in name
 
 

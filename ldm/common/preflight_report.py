@@ -1,4 +1,4 @@
-"""What the checks before a run have found: lines to read, warnings, and problems that stop it, all of them at once."""
+"""The report of the checks before a run: lines, warnings, and the problems that stop it, all at once."""
 
 from dataclasses import dataclass, field
 
@@ -11,7 +11,7 @@ class PreflightFailed(ValueError):
 
 @dataclass
 class Report:
-    """Collects; `text` is what is printed."""
+    """Collects lines, warnings and problems; `text` is printed."""
 
     title: str = "Before training:"
     lines: list = field(default_factory=list)

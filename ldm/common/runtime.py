@@ -1,4 +1,4 @@
-"""Preparing the process before Paddle is imported: threads, and warnings that say nothing to our users."""
+"""Preparing the process before Paddle is imported: threads, and warnings that our users can do nothing about."""
 
 import contextlib
 import io
@@ -24,7 +24,7 @@ MKL_TYPES = {
 
 @cache
 def processor() -> frozenset:
-    """The words with which Linux describes the first processor; none on other systems."""
+    """The words of /proc/cpuinfo about the first processor (Linux); none on other systems."""
     try:
         with open("/proc/cpuinfo") as file:
             return frozenset(file.read(8192).split())
@@ -38,7 +38,7 @@ def has_avx512() -> bool:
 
 
 def mkl_type(words):
-    """The MKL_DEBUG_CPU_TYPE for a processor, told from the words of /proc/cpuinfo; None if MKL knows best itself."""
+    """The MKL_DEBUG_CPU_TYPE for a processor, from the words of /proc/cpuinfo; None where MKL needs no help."""
     if "AuthenticAMD" not in words:
         return None
     return next((number for number, needed in MKL_TYPES.items() if needed <= words), None)
@@ -73,7 +73,7 @@ def keep_freed_memory():
 def use_copying_transposes():
     """Without a GPU, let Paddle transpose and cut tensors by copying at once, unless FLAGS_use_stride_kernel is set.
 
-    Paddle's views are copied by the next operation that needs their numbers in order, and on a CPU that copy is 10 to
+    Paddle's views are copied by the next operation that needs their elements in order, and on a CPU that copy is 10 to
     50 times slower than the transposition itself: it took two thirds of an attention block's time.
     """
     import paddle

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from ldm.clip.format import NUM_BYTES, SMALLEST_VOCABULARY, write_config, write_tokenizer_files
-from ldm.weights.rule import rule_tensor
+from ldm.clip.files import NUM_BYTES, SMALLEST_VOCABULARY, write_config, write_tokenizer_files
+from ldm.weights.synthetic import rule_tensor
 
 MAX_LENGTH = 77
 _START_ID = 2 * NUM_BYTES  # each byte has a token inside a word and one at its end

@@ -10,10 +10,10 @@ from pathlib import Path
 from tqdm.auto import tqdm
 
 from ldm.demo.rule_clip import write_image_encoder, write_text_encoder, write_tokenizer
-from ldm.weights.convert import release_shapes
 from ldm.weights.files import write_tensors
+from ldm.weights.plan import release_shapes
 from ldm.weights.release import FILES, build_unfilled
-from ldm.weights.rule import rule_tensor
+from ldm.weights.synthetic import rule_tensor
 
 TEXT_WIDTH, TEXT_PROJECTION, IMAGE_PROJECTION = 64, 48, 32
 NETWORKS = {

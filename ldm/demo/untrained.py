@@ -8,7 +8,7 @@ from pathlib import Path
 import paddle
 from paddle import nn
 
-from ldm.clip.tokenizer_training import write_tokenizer
+from ldm.clip.tokenizer import write_tokenizer
 from ldm.clip.tower import new_image_tower, new_text_tower, write_tower
 from ldm.common.json_files import read_json
 from ldm.networks.unet import CascadeUNet

@@ -11,7 +11,7 @@ import inspect
 import math
 from dataclasses import dataclass, replace
 
-from ldm.common.memory_now import gib
+from ldm.common.memory import gib
 from ldm.generation.work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
 from ldm.sizes import prior_grid
 from ldm.weights.files import TensorFile

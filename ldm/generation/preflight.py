@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from ldm.common.memory_now import available, gib
+from ldm.common.memory import available, gib
 from ldm.common.preflight_report import Report
 from ldm.generation.memory import NAMES, NotEnoughMemory, check_room
 from ldm.generation.work import Sizes

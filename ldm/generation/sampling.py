@@ -1,12 +1,15 @@
 """What both stages share when they sample: captions to a batch, the loop with its progress bar, finished pixels."""
 
+from dataclasses import replace
+
 import numpy as np
 import paddle
 from tqdm.auto import tqdm
 
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.sampling import SamplingSettings, sample
-from ldm.generation.limits import MOST_IMAGES, check_count
+from ldm.generation.request import MOST_IMAGES, check_count
+from ldm.modes.mode import SamplingInputs
 from ldm.weights.blame import check_finite
 
 
@@ -32,14 +35,16 @@ def check_batch(captions, seeds, *others):
 
 @paddle.no_grad()
 def run_sampling(
-    network, conditions, unconditional, shape, seeds, purpose, settings: SamplingSettings, progress=True, blame=str
+    network, inputs: SamplingInputs, shape, seeds, purpose, settings: SamplingSettings, progress=True, blame=str
 ):
     """Run the loop to its end: the last predicted clean latents (B, *shape), float32.
 
     `purpose` names the stage on the progress bar, in errors and as the stream of random numbers. FloatingPointError at
     the first step whose latent is not finite, with what `blame()` says of the cause.
     """
-    steps = sample(network, conditions, unconditional, shape, NoiseStream(seeds, purpose), settings)
+    settings = replace(settings, t_start=inputs.t_start)
+    noise = NoiseStream(seeds, purpose)
+    steps = sample(network, inputs.conditions, inputs.unconditional, shape, noise, settings, inputs.x_init)
     for step in tqdm(steps, total=settings.num_steps, desc=purpose, disable=not progress, leave=False):
         check_finite(step.x0, f"{purpose}, step {step.index + 1} of {settings.num_steps}: the latent", blame)
     return step.x0

@@ -7,7 +7,7 @@ float32: in 16 bits it is less, how much was not measured.
 import math
 from dataclasses import dataclass
 
-from ldm.generation.settings import GenerationSettings
+from ldm.generation.request import GenerationRequest
 from ldm.networks.layers.fused_attention import has_avx512
 from ldm.networks.levels import Level, build_levels
 from ldm.sizes import AUTOENCODER_FACTOR, decoder_grid, prior_grid
@@ -35,9 +35,9 @@ class Sizes:
     images: int = 0
 
     @classmethod
-    def of(cls, settings: GenerationSettings, batch_size: int, captions: int = 1, images: int = 0) -> "Sizes":
-        guided = (settings.cfg != 1, settings.decoder_cfg != 1)
-        return cls(settings.height, settings.width, batch_size, guided, captions, images)
+    def of(cls, request: GenerationRequest, captions: int = 1, images: int = 0) -> "Sizes":
+        guided = (request.cfg != 1, request.decoder_cfg != 1)
+        return cls(request.height, request.width, request.batch_size, guided, captions, images)
 
 
 def prior_work(a: dict, sizes: Sizes, on_cpu: bool = True) -> int:

@@ -1,28 +1,21 @@
-"""What the training scripts at the top level and in scripts/ share: a command line becomes a run."""
+"""A trainer's command line becomes a run."""
 
 import os
 import signal
+from importlib import import_module
 
 from ldm.common.child_processes import get_signal_at_parents_end
-from ldm.common.cli import run
 from ldm.common.runtime import prepare
 
 # Set by Paddle's launcher, and by others for it
 RANKS = "PADDLE_TRAINERS_NUM"
-STOPPED = "the same command goes on from the last complete checkpoint."
 
 
-def training_program(name: str, task: str, argv=None) -> int:
-    """Run the trainer that `ldm/training/tasks/<task>.py` describes by `GROUPS` and `build_task`; the exit status."""
-    return run(name, lambda: _train(task, argv), argv, STOPPED)
-
-
-def _train(task: str, argv):
+def run_trainer(task: str, argv=None):
+    """Train what `ldm.training.tasks.<task>` describes by `GROUPS` and `build_task`. argv None: the process's own."""
     if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
         get_signal_at_parents_end(signal.SIGTERM, os.getppid())
     prepare()
-    from importlib import import_module
-
     from paddlenlp.utils.log import logger
 
     logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them

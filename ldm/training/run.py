@@ -9,11 +9,11 @@ import paddle
 from ldm.common.atomic import atomic_path
 from ldm.common.images import check_writable
 from ldm.training.checkpoints.lock import output_lock
-from ldm.training.checkpoints.staging import discard, last_whole, problem_of, tidy
+from ldm.training.checkpoints.staging import discard, last_complete, problem_of, tidy
+from ldm.training.distributed import log_one_disconnect
 from ldm.training.flags.arguments import resolved
 from ldm.training.non_finite.batch import replay
 from ldm.training.preflight.checks import preflight, untouched_output
-from ldm.training.rank_store import hear_one_goodbye
 from ldm.training.task import Task
 from ldm.training.trainer import CascadeTrainer
 
@@ -41,7 +41,7 @@ def find_checkpoint(args):
         return str(named)
     if args.overwrite_output_dir:
         return None
-    checkpoint = last_whole(output, say)
+    checkpoint = last_complete(output, say)
     return str(checkpoint) if checkpoint else None
 
 
@@ -55,7 +55,7 @@ def build_trainer(build_task, *groups) -> CascadeTrainer:
     """The trainer of the task that `build_task(*groups)` makes; the last of `groups` are the training arguments."""
     args = groups[-1]
     if args.world_size > 1 and args.process_index == 0:
-        hear_one_goodbye()
+        log_one_disconnect()
     task: Task = build_task(*groups)
     return CascadeTrainer(task, args=args)
 

@@ -11,7 +11,7 @@ from typing import Optional
 from paddle import nn
 
 from ldm.data.dataset import SampleSet
-from ldm.diffusion.objective import Objective
+from ldm.diffusion.loss import Objective
 from ldm.frozen import Frozen
 from ldm.stage import CascadeStage
 from ldm.training.batches.draws import Streams, no_draws

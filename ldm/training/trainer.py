@@ -5,7 +5,8 @@ import paddle
 from ldm.stage import evaluating
 from ldm.training.batch_norms import batch_norms
 from ldm.training.batches.draws import dropout_seed, streams
-from ldm.training.batches.sampler import RunSampler, fixed_batches
+from ldm.training.batches.loader import TimedDataLoader
+from ldm.training.batches.order import RunSampler, fixed_batches
 from ldm.training.checkpoints.save_on_signal import SaveOnSignal
 from ldm.training.checkpoints.trainer import CheckpointingTrainer
 from ldm.training.ema import Average, AverageUpdate
@@ -14,10 +15,10 @@ from ldm.training.non_finite.batch import BatchRecord
 from ldm.training.non_finite.guard import Guard
 from ldm.training.optimizer import adamw
 from ldm.training.task import Task
-from ldm.training.watching.callbacks import GradientNorm, Look
+from ldm.training.watching.callbacks import GradientNorm, ImageLogger
 from ldm.training.watching.console import use_readable_lines
-from ldm.training.watching.levels import LevelLosses
-from ldm.training.watching.pace import Pace, TimedDataLoader
+from ldm.training.watching.noise_level_losses import NoiseLevelLosses
+from ldm.training.watching.pace import Pace
 
 
 class CascadeTrainer(CheckpointingTrainer):
@@ -48,11 +49,12 @@ class CascadeTrainer(CheckpointingTrainer):
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
-        self.levels, self.pace, self.look = LevelLosses(), Pace(self._periods()), Look(self)
+        self.noise_level_losses = NoiseLevelLosses()
+        self.pace, self.image_logger = Pace(self._periods()), ImageLogger(self)
         use_readable_lines(self)
         if args.save_on_signal:
             self.add_callback(SaveOnSignal())
-        self.add_callback(self.look)  # after the average is updated, and where there is a line to print on
+        self.add_callback(self.image_logger)  # after the average is updated, and where there is a line to print on
 
     def _check_supported(self):
         """ValueError for flags that this model or this way of training cannot honour."""
@@ -83,9 +85,9 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def train(self, resume_from_checkpoint=None, **options):
         """PaddleNLP's, after the pictures of the weights that the run starts from are made."""
-        self.levels = LevelLosses()  # whatever was tried before is no part of the run
+        self.noise_level_losses = NoiseLevelLosses()  # whatever was tried before is no part of the run
         self.guard.resumed_from = resume_from_checkpoint
-        self.look.keep_base()
+        self.image_logger.keep_base()
         return super().train(resume_from_checkpoint, **options)
 
     # Data -------------------------------------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class CascadeTrainer(CheckpointingTrainer):
         paddle.seed(masks)
         loss = self.task.loss(drawn, model)
         self.weighting.collect()
-        self.levels.collect(self.task.objective)
+        self.noise_level_losses.collect(self.task.objective)
         return (loss, {"loss": loss}) if return_outputs else loss
 
     def drawn(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
@@ -194,7 +196,7 @@ class CascadeTrainer(CheckpointingTrainer):
         history, entry = self.state.log_history, self.gradient_norm.added_to(logs)
         if "loss" in logs:
             entry = {name: value for name, value in entry.items() if not name.startswith("interval_")}
-            entry |= self.levels.take() | self.pace.entries(self._samples_per_step(), self.state.max_steps)
+            entry |= self.noise_level_losses.take() | self.pace.entries(self._samples_per_step(), self.state.max_steps)
         super().log(entry, **options)
         self.state.log_history = [*history, {**entry, "global_step": self.state.global_step}]
 

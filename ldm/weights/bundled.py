@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-import config
+from ldm import config
 
 DEMO = Path(__file__).resolve().parents[2] / "assets" / "demo"
 CARD = "README.md"  # its model card, written last: without it the demo is not finished

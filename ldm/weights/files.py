@@ -22,7 +22,7 @@ LARGEST_VALUE = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38
 
 # Read at once: what stays in a core's cache, and enough rows that a transposed one is written by whole cache lines
 BLOCK, ROWS = 1 << 18, 256
-GAP = 32  # numbers between rows that are read down their columns: see `_apart`
+GAP = 32  # elements between rows that are read column by column: see `_padded_rows`
 
 
 class TensorFile:
@@ -73,7 +73,7 @@ class TensorFile:
         """One tensor, on the CPU, in the file's dtype."""
         return paddle.to_tensor(self._read_raw(key), place=paddle.CPUPlace())  # uint16 becomes bfloat16
 
-    def expect(self, key):
+    def prefetch(self, key):
         """Have the system read a tensor ahead."""
         start, end = self._offsets[key]
         if hasattr(os, "posix_fadvise"):  # Linux
@@ -98,7 +98,7 @@ class TensorFile:
             raw = part if in_place else np.empty(part.shape, dtype)
             self._fill(key, raw, first * row_bytes)
             if not part.flags.c_contiguous:
-                raw = _apart(raw)
+                raw = _padded_rows(raw)
             # Where they disagree, numpy's inner loop takes the last axis: let it be the one of neighbours in `values`
             part, raw = part.T, raw.T
             if self.dtypes[key] == "BF16":
@@ -165,8 +165,8 @@ def _widened(raw: np.ndarray, stored: str) -> np.ndarray:
     return (raw.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(raw.shape)
 
 
-def _apart(rows: np.ndarray) -> np.ndarray:
-    """A copy whose rows do not begin a power of two apart, where a column's numbers would drive each other from the cache."""
+def _padded_rows(rows: np.ndarray) -> np.ndarray:
+    """A copy whose rows do not start a power of two apart: reading a column of such rows evicts its own cache lines."""
     length = rows[0].size
     room = np.empty((len(rows), length + GAP), rows.dtype)[:, :length].reshape(rows.shape)
     room[...] = rows

@@ -51,7 +51,7 @@ def read_header(file, size: int) -> Header:
     if length > LARGEST:
         raise ValueError(f"its header is said to have {length} bytes, at most {LARGEST} are read")
     if length > size - 8:
-        raise ValueError(f"its header ends {length + 8 - size} bytes behind the file")
+        raise ValueError(f"its header ends {length + 8 - size} bytes beyond the file's end")
     content = _parsed(_read(file, length))
     metadata = content.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

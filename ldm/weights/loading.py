@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import paddle
 
-from ldm.weights.convert import check_dtype, plan_loading
 from ldm.weights.files import TensorFile
+from ldm.weights.plan import check_dtype, plan_loading
 
 THREADS = min(8, 2 * (os.cpu_count() or 1))  # two for a core: one of them often waits for the disk
 AHEAD = 8 * THREADS  # tensors under way: no thread waits for a large one, and the system reads them meanwhile
@@ -31,7 +31,7 @@ def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
     with TensorFile(path) as file, ThreadPoolExecutor(THREADS) as pool:
         for ours, theirs, layout in plan_loading(file, network, name):
             value = paddle.empty(targets[ours].shape, "float32", device="cpu")
-            file.expect(theirs)
+            file.prefetch(theirs)
             reading = pool.submit(file.read_into, theirs, layout.released_view(memory_of(value)))
             under_way.append((ours, value, reading))
             if len(under_way) > AHEAD:

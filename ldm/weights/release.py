@@ -5,15 +5,16 @@ from pathlib import Path
 
 import paddle
 
+from ldm import config
 from ldm.networks.efficientnet import EfficientNetEncoder
 from ldm.networks.previewer import Previewer
 from ldm.networks.stage_a import StageA
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.weights.arguments import check_arguments
-from ldm.weights.convert import check_dtype
 from ldm.weights.detect import detect_network, detect_version, stored_config
 from ldm.weights.files import TensorFile
 from ldm.weights.loading import load_weights
+from ldm.weights.plan import check_dtype
 
 FILES = {
     ("stage_c", "3.6B"): "stage_c",
@@ -29,6 +30,8 @@ OUTPUT_SIZE_KEY, RELEASED_OUTPUT_SIZE = "output_size", 1024  # in a prior's meta
 SMALLEST_OUTPUT, LARGEST_OUTPUT = 32, 16384  # pixels that such a note may say
 CONFIG = "the metadata's 'config'"
 SUFFIXES = ("", "_bf16")  # the release ships float32 and bfloat16 files; the more precise one wins
+SHOWN = 5  # files that are named
+TRAINED = ("model_state.pdparams", "model_state.safetensors", "trainer_state.json")  # what a trainer's checkpoint has
 
 
 def check_device_dtype(dtype: str):
@@ -119,6 +122,22 @@ def file_name(kind: str, version=None) -> str:
     return f"{FILES[kind, version if kind in VARIANTS else None]}.safetensors"
 
 
+def check_file(path):
+    """IsADirectoryError, which names the files to choose from, for a folder in the place of a file of weights."""
+    path = Path(path)
+    if not path.is_dir():
+        return
+    if any((path / name).is_file() for name in TRAINED):
+        raise IsADirectoryError(
+            f"{path} is a trainer's checkpoint folder, and a file is needed: extract one by "
+            f"scripts/extract_unet_weights.py --checkpoint_path {path} --model_file tuned.safetensors."
+        )
+    found = sorted(path.glob("*.safetensors"))
+    listed = ", ".join(map(str, found[:SHOWN])) + (f" and {len(found) - SHOWN} more" if len(found) > SHOWN else "")
+    choice = f"give one of {listed}" if len(found) > 1 else f"give {listed}" if found else "it has no safetensors file"
+    raise IsADirectoryError(f"{path} is a folder, and a file is needed: {choice}.")
+
+
 class Release:
     """The folder itself."""
 
@@ -132,7 +151,7 @@ class Release:
         if not self.folder.is_dir():
             raise FileNotFoundError(
                 f"The weights folder {self.folder} does not exist. Download the Stable Cascade release into it "
-                "(README, 'Weights'), or point WEIGHTS_PATH in config.py or --weights at the folder that has it."
+                f"(README, 'Weights'), or point WEIGHTS_PATH in {config.where()} or --weights at the folder that has it."
             )
 
     def file(self, kind: str, version=None) -> Path:

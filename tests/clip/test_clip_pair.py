@@ -9,9 +9,8 @@ from clip_files import edit_json
 from helpers import distance
 
 from ldm.clip.encoders import ImageEncoder, TextEncoder
-from ldm.clip.folder import load_tokenizer
 from ldm.clip.pair import ClipPair, retrieval
-from ldm.clip.tokenizer_training import write_tokenizer
+from ldm.clip.tokenizer import load_tokenizer, write_tokenizer
 from ldm.clip.tower import new_image_tower, new_text_tower, write_tower
 from ldm.demo.rule_clip import write_tokenizer as write_byte_tokenizer
 from ldm.demo.scenes.dataset import SceneSettings, make_example

@@ -11,7 +11,7 @@ from helpers import REFERENCE, distance
 from safetensors.numpy import load_file
 
 from ldm.clip.encoders import MEAN, STD, ImageEncoder, TextEncoder
-from ldm.clip.format import write_tokenizer_files
+from ldm.clip.files import write_tokenizer_files
 
 PARITY = 1e-5  # relative; float32 kernels that sum in another order differ by less than 1e-6 here
 

@@ -27,7 +27,7 @@ def test_who_is_alive():
 def test_a_parent_that_is_gone_already(system):
     """The worker is started, its parent ends, and only then does it ask to be told."""
     code = (
-        f"from ldm import child_processes, child_processes as c; import os, time\n"
+        f"from ldm.common import child_processes, child_processes as c; import os, time\n"
         f"c.prctl = c.prctl if {system == 'linux'} else lambda: None\n"
         f"child_processes.get_signal_at_parents_end(15, {ended_process()}); time.sleep(200)"
     )
@@ -37,7 +37,7 @@ def test_a_parent_that_is_gone_already(system):
 def test_where_the_system_does_not_tell(tmp_path):
     """A thread asks for the parent."""
     code = (
-        "import os, time; from ldm import child_processes as c; c.prctl = lambda: None; parent = os.getpid()\n"
+        "import os, time; from ldm.common import child_processes as c; c.prctl = lambda: None; parent = os.getpid()\n"
         "if os.fork() == 0:\n"
         "    c.get_signal_at_parents_end(9, parent); print('ready', flush=True); time.sleep(200)\n"
         "else: time.sleep(200)"
@@ -70,7 +70,7 @@ def test_a_system_without_the_folder(tmp_path, monkeypatch):
 
 def test_a_workers_own_files_go_with_it(tmp_path):
     code = (
-        "import os, pathlib; from ldm import child_processes as c; c.SHARED_MEMORY = pathlib.Path('"
+        "import os, pathlib; from ldm.common import child_processes as c; c.SHARED_MEMORY = pathlib.Path('"
         + str(tmp_path)
         + "')\n"
         "(pathlib.Path(c.SHARED_MEMORY) / f'paddle_{os.getpid()}_3_99').touch(); (pathlib.Path(c.SHARED_MEMORY) / 'paddle_1_3_99').touch()\n"

@@ -3,11 +3,11 @@
 import numpy as np
 from helpers import run_python
 
-from ldm.common.process_memory import peak_memory, resident_memory
+from ldm.common.memory import peak_memory, resident_memory
 
 CODE = """
 import numpy as np
-from ldm.common.process_memory import peak_memory, resident_memory
+from ldm.common.memory import peak_memory, resident_memory
 before = resident_memory()
 begin = peak_memory()
 np.ones(2**25)  # 256 MiB, freed at once
@@ -27,7 +27,7 @@ def test_a_process_may_have_a_limit_of_its_own(monkeypatch):
     """ulimit -v: what the machine has beyond it is not to be had."""
     import psutil
 
-    from ldm.common.memory_now import host_available
+    from ldm.common.memory import host_available
 
     now = psutil.Process().memory_info().vms
     monkeypatch.setattr(psutil.Process, "rlimit", lambda *_: (now + (1 << 28), psutil.RLIM_INFINITY))

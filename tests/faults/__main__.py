@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT / "tests")
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+sys.path[:1] = [str(ROOT / "tests"), str(ROOT)]  # Python puts tests/faults there
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two programs share the cores; the same bits in every run
 
 
@@ -77,7 +76,7 @@ def import_everything():
     import ldm.adapters.convert  # noqa: F401
     import ldm.pipeline  # noqa: F401
     import ldm.training.run  # noqa: F401
-    import ldm.weights.conversion  # noqa: F401
+    import ldm.weights.convert  # noqa: F401
     from ldm.training.tasks import prior  # noqa: F401
 
 

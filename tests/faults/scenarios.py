@@ -1,7 +1,6 @@
 """The programs that are killed, on small models: what each reads, what is there before it starts, what it writes."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +124,6 @@ SCENARIOS = (
 
 def make_inputs(base: Path):
     """Everything that the scenarios read, and what earlier runs left. Called in a forked process."""
-    sys.path[:0] = [str(ROOT / "scripts")]
     from fuzz.templates import stir
     from small_release import ARCHITECTURE, images, write_scenes_and_release
 

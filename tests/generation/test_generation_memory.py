@@ -9,9 +9,9 @@ import paddle
 import pytest
 from helpers import ROOT
 
-from ldm.common.memory_now import allocated, forget_peak, peak_allocated
+from ldm.common.memory import allocated, peak_allocated, reset_peak
 from ldm.generation.memory import NotEnoughMemory, check_loading, check_room
-from ldm.generation.settings import GenerationSettings
+from ldm.generation.request import GenerationSettings
 from ldm.generation.work import Sizes, decoder_work, prior_work, stage_a_work
 from ldm.networks.stage_a import StageA
 from ldm.pipeline import StableCascade, networks_of
@@ -32,7 +32,7 @@ def networks():
 def peak_of(work) -> int:
     """Bytes of tensors that calling `work` a second time has at most beside those that are there before."""
     work()
-    forget_peak()
+    reset_peak()
     before = allocated()
     work()
     return peak_allocated() - before
@@ -87,7 +87,7 @@ def test_more_takes_more(networks):
 
 
 def test_refusals_have_numbers_and_remedies_that_help(networks):
-    sizes = Sizes.of(GenerationSettings(768, 768), 8)
+    sizes = Sizes.of(GenerationSettings(768, 768).request([""], 8))
     full, single = (networks.forecast(s).peak for s in (sizes, replace(sizes, batch=1)))
     assert check_room(networks, sizes, full).peak == full
     with pytest.raises(NotEnoughMemory) as caught:

@@ -6,11 +6,8 @@ Prints, per rank, whether that step left the weights alone and the next one move
 import json
 import math
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from ldm.common.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 prepare()
 

@@ -9,7 +9,7 @@ from small_release import ARCHITECTURE, images, write_scenes_and_release
 
 from ldm.demo.untrained import read_architecture, write_untrained_release
 from ldm.frozen import Frozen
-from ldm.training.checkpoints.files import export_networks
+from ldm.training.checkpoints.export import export_networks
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
 from ldm.training.tasks import clip, decoder, previewer, prior, stage_a

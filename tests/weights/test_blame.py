@@ -7,8 +7,8 @@ from spoiled import spoil, spoiled_release
 
 from ldm.common.images import save_png
 from ldm.conditions import encode_captions
+from ldm.generation.request import GenerationSettings
 from ldm.generation.sampling import to_uint8
-from ldm.generation.settings import GenerationSettings
 from ldm.networks.layers.linear import linear
 from ldm.pipeline import StableCascade
 from ldm.weights.blame import blame_network, check_finite

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 from helpers import ROOT
 
-import config
+from ldm import config
 from ldm.demo.scenes.checker import check
 from ldm.demo.scenes.dataset import SceneSettings, make_example
 from ldm.frozen import open_release

@@ -34,7 +34,7 @@ CODE = """
 import json, sys
 from ldm.common.runtime import prepare
 prepare()
-from ldm.common.process_memory import peak_memory, resident_memory
+from ldm.common.memory import peak_memory, resident_memory
 from ldm.weights.release import load_network
 
 load_network(sys.argv[1], "stage_c")  # loads every library

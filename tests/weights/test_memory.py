@@ -8,7 +8,7 @@ from ldm.demo.rule_release import write_rule_network
 
 CODE = """
 import json, sys
-from ldm.common.process_memory import peak_memory
+from ldm.common.memory import peak_memory
 from ldm.weights.release import build_unfilled
 from ldm.weights.convert import convert_file
 

@@ -95,8 +95,7 @@ def _failed(program: str, argv, error: Exception) -> tuple:
 
 
 def _bug(program: str, argv, error: Exception) -> str:
-    from ldm.common.cli.failures import one_line
-    from ldm.common.cli.report import write_report
+    from ldm.common.cli.failures import one_line, write_report
 
     path = write_report(program, argv, error)
     what = f"{type(error).__name__}: {one_line(str(error))[:300]}".rstrip(": ")

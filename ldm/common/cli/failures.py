@@ -1,11 +1,17 @@
-"""What an exception means to a user: one line with the remedy, or a bug of ours. Standard library only."""
+"""What an exception means to a user: one line with the remedy, or a bug of ours and its report. Standard library only."""
 
 import dis
 import errno
+import os
+import platform
 import re
+import sys
+import tempfile
+import traceback
+from importlib import metadata
 from pathlib import Path
 
-# How Paddle ends what its C++ code says: such an error is about our own call of it, not about what the user gave
+# How messages of Paddle's C++ code end: such an error is about our own call of it, not about the user's input
 PADDLES_CODE = re.compile(r"\(at [^()\s]+\.(?:cc|cu|h|hpp|kps):\d+\)")
 OUT_OF_MEMORY = re.compile(
     r"ResourceExhausted|Fail to alloc memory|[Cc]annot allocate|[Oo]ut of memory|bad_alloc|CUBLAS_STATUS_ALLOC_FAILED"
@@ -40,6 +46,14 @@ REMEDIES = {
 }
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 LONGEST = 4000  # characters of a line
+PACKAGES = (
+    "paddlepaddle",
+    "paddlepaddle-gpu",
+    "paddlenlp",
+    "numpy",
+    "safetensors",
+    "pillow",
+)  # whose versions a report has
 
 
 def line_of(error: BaseException):
@@ -117,7 +131,7 @@ def _shown(name) -> str:
 
 
 def _said_on_purpose(error: ValueError) -> bool:
-    """Whether a `raise` made it, or it is of a kind that tells of damaged text. Others come from calls that went wrong
+    """Whether a `raise` made it, or it is of a subclass, such as an error of decoding. Others come from calls that went wrong
     (reshape, int, unpack): nobody has written that message for the user."""
     if type(error) is not ValueError:
         return True
@@ -125,3 +139,25 @@ def _said_on_purpose(error: ValueError) -> bool:
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     return trace is None or trace.tb_frame.f_code.co_code[trace.tb_lasti] == dis.opmap["RAISE_VARARGS"]
+
+
+def write_report(program: str, argv, error: BaseException):
+    """Write the report into the system's folder for temporary files; its path, or None if even that fails."""
+    try:
+        handle, path = tempfile.mkstemp(prefix=f"{program.removesuffix('.py')}-report-", suffix=".txt")
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace") as out:
+            out.write("\n".join([*_facts(program, argv), "", *traceback.format_exception(error)]))
+    except OSError:
+        return None
+    return path
+
+
+def _facts(program: str, argv):
+    yield f"command: {program} {' '.join(map(repr, argv))}"
+    yield f"folder: {os.getcwd()}"
+    yield f"Python {sys.version.split()[0]} on {platform.platform()}"
+    for name in PACKAGES:
+        try:
+            yield f"{name} {metadata.version(name)}"
+        except metadata.PackageNotFoundError:
+            continue

@@ -1,30 +1,52 @@
-"""Numbers on the command line: argparse types with a range, which NaN and infinity are never in. Standard library only."""
+"""Numbers on the command line: ranges, never with NaN or infinity, and argparse types. Standard library only."""
 
 import argparse
 import math
+from dataclasses import dataclass
 
 SHOWN = 40  # characters of a value in an error
 
 
-class Number:
-    """An argparse type: `kind` from minimum to maximum, both included. argparse puts the flag before the message."""
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` (`above`: more than it) to `high`, and those that mean something else, such as -1 or 0 for none."""
 
-    def __init__(self, kind, minimum, maximum):
-        self.kind, self.minimum, self.maximum = kind, minimum, maximum
+    low: float
+    high: float
+    above: bool = False
+    also: tuple = ()
+
+    def __contains__(self, value):
+        return value in self.also or (self.low < value if self.above else self.low <= value) and value <= self.high
+
+    def __str__(self):
+        text = f"{'above' if self.above else 'at least'} {_written(self.low)} and at most {_written(self.high)}"
+        return text + "".join(f", or {_written(value)}" for value in self.also)
+
+
+def _written(number) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
+class Number:
+    """An argparse type: `kind` from low to high, both included. argparse puts the flag before the message."""
+
+    def __init__(self, kind, low, high):
+        self.kind, self.range = kind, Range(low, high)
 
     def __call__(self, text: str):
         try:
             value = self.kind(text)
         except (ValueError, OverflowError):
             value = math.nan
-        if not self.minimum <= value <= self.maximum:  # nothing is true of NaN
+        if value not in self.range:
             shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
             raise argparse.ArgumentTypeError(f"{shown or repr(shown)}: must be {self.described()}")
         return value
 
     def described(self) -> str:
         what = "a whole number" if self.kind is int else "a number"
-        return f"{what} from {self.minimum} to {self.maximum}"
+        return f"{what} from {self.range.low} to {self.range.high}"
 
 
 count = Number(int, 1, 1_000_000)  # pictures, prompts

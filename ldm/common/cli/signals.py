@@ -29,10 +29,10 @@ class Signals:
     """What has come in, and what is done about it.
 
     The first signal raises Stopped in the main thread, wherever that is, so that files being written are cleaned up; with
-    `patient` it is only noted. The same signal again, a second later, ends the process at once (of another kind it may be the launcher's,
-    for the same Ctrl-C), and so does the first if the main thread has not come to see it through within GRACE seconds,
-    because it computes or a library has swallowed the exception. While a module is imported nothing is written, and
-    libraries do swallow exceptions: there the process ends at once too.
+    `patient` it is only noted. The same signal again, a second later, ends the process at once (one of another kind may be
+    the launcher's, for the same Ctrl-C), and so does the first if the main thread has not seen it through within GRACE
+    seconds, because it computes or a library has swallowed the exception. While a module is imported nothing is written,
+    and libraries do swallow exceptions: there the process ends at once too.
     """
 
     def __init__(self, program: str, note: str):

@@ -7,10 +7,12 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ldm.data.sources.filters import Filter
+from ldm.data.sources.mix import Subset
 from ldm.data.sources.pairs import PairFolder, check_folder
-from ldm.data.sources.source import ImageSource, Subset
+from ldm.data.sources.source import ImageSource
 from ldm.data.sources.tables import TABLES, open_table
-from ldm.data.sources.tars import TarSource, find_tars
+from ldm.data.sources.tar_paths import find_tars
+from ldm.data.sources.tars import TarSource
 
 
 def open_source(path, caption_key: str = "", data_filter: str = "", index_dir=None) -> ImageSource:

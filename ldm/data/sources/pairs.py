@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Optional
 
 from ldm.common.json_files import parse_json
-from ldm.data.sources.names import Names
-from ldm.data.sources.source import ImageSource, listed
-from ldm.data.sources.stamps import stamp_of
+from ldm.data.sources.files import stamp_of
+from ldm.data.sources.source import ImageSource, Names, listed
 from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, one_line, open_regular, printable, read_text
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")

@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ldm.common.json_files import parse_json
-from ldm.data.sources.file_slices import FileSlices
+from ldm.data.sources.files import FileSlices, stamp_of
 from ldm.data.sources.pairs import IMAGE_SUFFIXES, is_regular
 from ldm.data.sources.source import ImageSource, listed
-from ldm.data.sources.stamps import stamp_of
 from ldm.data.texts import LONGEST_METADATA, decoded, one_line, open_regular, printable
 
 TABLES = ("metadata.jsonl", "metadata.csv")

@@ -17,10 +17,9 @@ from tqdm.auto import tqdm
 
 from ldm.data.kept_arrays import damaged, read_arrays, write_arrays
 from ldm.data.processes import in_processes
-from ldm.data.sources.names import Names
+from ldm.data.sources.files import stamp_of
 from ldm.data.sources.pairs import IMAGE_SUFFIXES
-from ldm.data.sources.source import listed
-from ldm.data.sources.stamps import stamp_of
+from ldm.data.sources.source import Names, listed
 from ldm.data.sources.tar_headers import BLOCK, tar_files
 from ldm.data.texts import printable
 

@@ -1,16 +1,12 @@
 """Webdataset tars on this machine as a map: KEY.jpg, KEY.txt and KEY.json of a sample lie anywhere in them."""
 
-import glob
 import os
 
 import numpy as np
 
 from ldm.common.json_files import parse_json
-from ldm.data.sources.braces import expanded
-from ldm.data.sources.file_slices import FileSlices
-from ldm.data.sources.names import Names
-from ldm.data.sources.source import ImageSource, listed
-from ldm.data.sources.stamps import stamp_of
+from ldm.data.sources.files import FileSlices, stamp_of
+from ldm.data.sources.source import ImageSource, Names, listed
 from ldm.data.sources.tar_index import PARTS, indices_of_tars
 from ldm.data.texts import LONGEST_CAPTION, LONGEST_METADATA, decoded, one_line, printable
 
@@ -99,43 +95,3 @@ class TarSource(ImageSource):
         offset, length = self._place(index, part)
         data = self._slices.read(self._path(index), offset, min(length, longest + 1))
         return decoded(data, label, longest)
-
-
-def find_tars(text: str) -> list[str]:
-    """Paths from what a user wrote: tars separated by commas, each a path, a glob pattern or with {000..123} braces.
-
-    The order is that of the text, and by name within a pattern. FileNotFoundError names what matches nothing,
-    ValueError what is no plain local tar.
-    """
-    found = []
-    for pattern in _split(text):
-        if "://" in pattern or pattern.startswith("pipe:"):
-            raise ValueError(
-                f"--dataset_path {pattern}: only tars on this machine can be read in any order; download it."
-            )
-        for path in [pattern] if os.path.exists(pattern) else expanded(pattern):
-            matches = [path] if os.path.isfile(path) else sorted(glob.glob(path, recursive=True))
-            if not matches:
-                raise FileNotFoundError(f"--dataset_path {text}: nothing matches {path}.")
-            found += matches
-    wrong = [path for path in found if not path.endswith(".tar")]
-    if wrong:
-        raise ValueError(
-            f"--dataset_path {text}: {listed(wrong, len(wrong))} is no .tar. Unpack compressed ones (gunzip), and give "
-            "folders one at a time."
-        )
-    if len(set(map(os.path.realpath, found))) < len(found):
-        raise ValueError(f"--dataset_path {text} names a tar twice.")
-    return found
-
-
-def _split(text: str) -> list[str]:
-    """Pieces between commas that are not inside braces."""
-    pieces, depth = [""], 0
-    for letter in text:
-        depth += (letter == "{") - (letter == "}")
-        if letter == "," and depth == 0:
-            pieces.append("")
-        else:
-            pieces[-1] += letter
-    return [piece.strip() for piece in pieces if piece.strip()]

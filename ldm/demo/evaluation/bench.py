@@ -1,4 +1,5 @@
-"""What every part measures on: prompts, their true pictures, and something that makes pictures of captions."""
+"""What every part measures on: held-out prompts (scenes of the test split, each with a combination that training never
+shows, and full captions), their true pictures, and something that makes pictures of captions."""
 
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -8,9 +9,33 @@ from typing import Callable
 import numpy as np
 from tqdm.auto import tqdm
 
-from ldm.demo.evaluation.examples import held_out_examples, true_pictures
 from ldm.demo.evaluation.settings import EvaluationSettings
+from ldm.demo.scenes.dataset import SceneSettings, make_example
+from ldm.demo.scenes.render import render
+from ldm.demo.scenes.scene import Scene
 from ldm.pipeline import GenerationSettings, StableCascade
+
+FIRST_CONCEPT_SEED = 1000  # assets/houses is of a smaller one
+
+
+@dataclass(frozen=True)
+class Example:
+    """What is asked for."""
+
+    scene: Scene
+    caption: str
+
+
+def held_out_examples(count: int, size: int, seed: int) -> list[Example]:
+    """The first `count` test scenes of `seed`; more begin with the same ones. ValueError for sizes no scene has."""
+    settings = SceneSettings(count, size, seed, "test")
+    return [Example(*make_example(settings, index)) for index in range(count)]
+
+
+def concept_examples(count: int, size: int, seed: int) -> list[Example]:
+    """The first `count` scenes with a new shape, other ones than in assets/houses."""
+    settings = SceneSettings(count, size, FIRST_CONCEPT_SEED + seed, "concept")
+    return [Example(*make_example(settings, index)) for index in range(count)]
 
 
 @dataclass(frozen=True)
@@ -42,7 +67,8 @@ class Bench:
 
     @cached_property
     def true_pictures(self) -> list:
-        return true_pictures(self.examples, self.settings.size)
+        """What was asked for, drawn: uint8 (size, size, 3) each."""
+        return [render(example.scene, self.settings.size) for example in self.examples]
 
     def batches(self, purpose: str):
         """Slices over the examples, with a progress bar."""

@@ -1,7 +1,6 @@
 """Part `concept`: prompts for a shape that no training scene has; a prior fine-tuned on a dozen of them should draw it."""
 
-from ldm.demo.evaluation.bench import Bench
-from ldm.demo.evaluation.examples import concept_examples
+from ldm.demo.evaluation.bench import Bench, concept_examples
 from ldm.demo.evaluation.prompts import remark
 from ldm.demo.evaluation.scores import read_pictures, score_rows, score_table
 from ldm.demo.evaluation.sheets import save_captioned

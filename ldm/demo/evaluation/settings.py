@@ -1,8 +1,9 @@
-"""What an evaluation is: prompts, sizes, sampling, and the names of its parts. No package is needed to read this."""
+"""What an evaluation is: prompts, sizes, sampling, the names of its parts, and how one forbids the others. No package is
+needed to read this."""
 
 from dataclasses import asdict, dataclass
 
-from ldm.generation.limits import MOST_IMAGES, MOST_PROMPTS, MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.request import MOST_IMAGES, MOST_PROMPTS, MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.sizes import MINIMUM, check_size
 
 PARTS = (
@@ -61,3 +62,7 @@ def check_parts(names) -> list[str]:
         if name not in PARTS:
             raise ValueError(f"--parts {name!r} is unknown: choose from {', '.join(PARTS)}.")
     return [name for name in PARTS if name in names]
+
+
+class Untrustworthy(Exception):
+    """A measurement that forbids all further ones. Not an input error: the command exits with 1 instead of 2."""

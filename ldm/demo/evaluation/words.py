@@ -5,13 +5,14 @@ nearer to the picture; the prior's estimate of the latent from strong noise shou
 that changes nothing has not been learned, long before images show it.
 """
 
+import re
+
 import numpy as np
 import paddle
 
 from ldm.demo.evaluation.bench import Bench, batch_slices
 from ldm.demo.evaluation.latents import prior_latents
 from ldm.demo.evaluation.retrieval import picture_embeds, same_clip, text_embeds
-from ldm.demo.evaluation.swaps import SWAPS, changed_captions
 from ldm.demo.evaluation.tables import markdown_table, percent
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.prediction import prediction_of
@@ -19,6 +20,15 @@ from ldm.diffusion.schedule import CosineSchedule, diffuse, undiffuse
 from ldm.weights.blame import check_finite
 
 TIME = 0.95  # of the noise: composition is undecided, colours are guessed
+SWAPS = (
+    ("red", "green"),
+    ("small", "large"),
+    ("star", "circle"),
+    ("heart", "square"),
+    ("left", "right"),
+    ("top", "bottom"),
+    ("above", "below"),
+)
 
 
 def measure(bench: Bench) -> dict:
@@ -56,7 +66,7 @@ def latent_errors(prior, latents, captions, indices) -> np.ndarray:
     schedule = CosineSchedule()
     log_snr = schedule.log_snr(paddle.full([len(indices)], TIME))
     noised = diffuse(x0, epsilon, log_snr)
-    conditions = prior.conditions(prior.encoded(captions))
+    conditions = prior.inputs(prior.encoded(captions)).conditions
     output = prior.unet(noised, schedule.noise_condition(log_snr), **conditions).astype("float32")
     check_finite(output, "Stage C: its prediction", prior.blame)
     estimate = undiffuse(noised, prediction_of(prior.unet).epsilon(output, noised, log_snr), log_snr)
@@ -80,3 +90,16 @@ def table(result: dict) -> str:
         f"{markdown_table(header, rows)}\n\nChance is 50 %. The prior's error: mean squared, of its estimate of the latent from "
         f"noise of t = {result['time']}."
     )
+
+
+def swapped(caption: str, pair: tuple) -> str:
+    """The caption with the two words exchanged everywhere in it; the caption itself where it has neither of them."""
+    first, second = pair
+    return re.sub(rf"\b({first}|{second})\b", lambda match: second if match[0] == first else first, caption)
+
+
+def changed_captions(captions, pair: tuple) -> tuple[list, list]:
+    """Indices of the captions that a swap changes, and what it makes of them."""
+    wrong = [swapped(caption, pair) for caption in captions]
+    indices = [index for index, caption in enumerate(captions) if wrong[index] != caption]
+    return indices, [wrong[index] for index in indices]

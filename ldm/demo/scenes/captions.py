@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ldm.demo.scenes.scene import Background, Item, Scene
+from ldm.demo.scenes.scene import Background, Item, Scene, choice
 
 OMITTED = 0.2  # how often an incomplete caption leaves out a size, the position, or the direction of a gradient
 
@@ -31,12 +31,8 @@ BESIDE_WORDS = {"left of": "to its left", "right of": "to its right", "above": "
 ENDS = {"vertical": ("at the top", "at the bottom"), "horizontal": ("on the left", "on the right")}
 
 
-def _one_of(rng, wordings: tuple) -> str:
-    return wordings[int(rng.integers(len(wordings)))]
-
-
 def _word(rng, words: dict, value: str) -> str:
-    return _one_of(rng, words.get(value, (value,)))
+    return choice(rng, words.get(value, (value,)))
 
 
 def _item(rng, item: Item, article: bool, with_size: bool) -> str:
@@ -52,7 +48,7 @@ def _background(rng, background: Background, with_direction: bool) -> str:
     names = background.colours
     if background.direction is None:
         return f"{names[0]} background"
-    verb = _one_of(rng, ("background fading", "gradient background"))
+    verb = choice(rng, ("background fading", "gradient background"))
     ends = [f" {end}" for end in ENDS[background.direction]] if with_direction else ["", ""]
     order = (0, 1) if not with_direction or rng.random() < 0.7 else (1, 0)  # without ends the order says the direction
     first, last = (names[index] + ends[index] for index in order)
@@ -75,7 +71,7 @@ def caption(scene: Scene, rng: np.random.Generator, complete: bool = True) -> st
     def kept() -> bool:
         return complete or rng.random() >= OMITTED
 
-    template = _one_of(rng, ("on a", "on a", "against a", ", ", ":"))
+    template = choice(rng, ("on a", "on a", "against a", ", ", ":"))
     article = template != ", " or rng.random() < 0.3  # "large green ring in the top left, white background"
     subject = _subject(rng, scene, article, kept)
     background = _background(rng, scene.background, kept())

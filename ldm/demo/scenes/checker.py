@@ -87,14 +87,3 @@ def score(readings, scenes) -> list[Score]:
             chance = sum(getattr(other, name) for other in others) / len(others) if others else None
             lines.append(Score(objects, name, sum(getattr(verdict, name) for verdict in verdicts), len(own), chance))
     return lines
-
-
-def format_table(lines: list[Score]) -> str:
-    """Scores as text."""
-    rows = [f"{'objects':<9}{'attribute':<12}{'right':>11}{'share':>9}{'chance':>9}"]
-    for line in lines:
-        chance = "-" if line.chance is None else f"{line.chance:.1%}"
-        rows.append(
-            f"{line.objects:<9}{line.attribute:<12}{f'{line.right}/{line.total}':>11}{line.share:>9.1%}{chance:>9}"
-        )
-    return "\n".join(rows)

@@ -10,7 +10,7 @@ from itertools import product
 
 import numpy as np
 
-from ldm.demo.scenes.scene import COLUMNS, ROWS, SIZES, Scene
+from ldm.demo.scenes.scene import COLUMNS, ROWS, SIZES, Scene, choice
 
 LATTICE = tuple((index + 0.5) / 9 for index in range(9))
 MARGIN = 0.02  # least distance of an object to the border
@@ -29,10 +29,6 @@ class Box:
     extent: float
 
 
-def _choice(rng, values):
-    return values[int(rng.integers(len(values)))]
-
-
 def _inside(extent: float) -> list[float]:
     """The centres at which an object keeps its distance to the border."""
     reach = MARGIN + extent / 2
@@ -42,17 +38,17 @@ def _inside(extent: float) -> list[float]:
 def _along(rng, index: int, extent: float) -> float:
     """The centre of a single object in the first, second or third part of an axis."""
     if index == 1:
-        return _choice(rng, [centre for centre in LATTICE if MIDDLE[0] <= centre <= MIDDLE[1]])
-    near = _choice(rng, [centre for centre in _inside(extent) if centre <= NEAR])
+        return choice(rng, [centre for centre in LATTICE if MIDDLE[0] <= centre <= MIDDLE[1]])
+    near = choice(rng, [centre for centre in _inside(extent) if centre <= NEAR])
     return near if index == 0 else 1 - near
 
 
 def _pair(rng, first: float, second: float) -> tuple[tuple, tuple]:
     """Centres of two extents along their relation and across it; the first comes first."""
     pairs = list(product(_inside(first), _inside(second)))
-    along = _choice(rng, [(one, two) for one, two in pairs if two - one >= GAP + (first + second) / 2])
+    along = choice(rng, [(one, two) for one, two in pairs if two - one >= GAP + (first + second) / 2])
     reach = SLANT * (along[1] - along[0])
-    return along, _choice(rng, [(one, two) for one, two in pairs if abs(two - one) <= reach])
+    return along, choice(rng, [(one, two) for one, two in pairs if abs(two - one) <= reach])
 
 
 def layout(scene: Scene) -> list[Box]:

@@ -1,16 +1,23 @@
-"""What a picture shows, in the words of a scene: read from its pixels without knowing what was asked for."""
+"""What a picture shows, in the words of a scene: read from its pixels without knowing what was asked for.
+
+The background is a plane fitted through the border; the objects are the connected regions that differ from it.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFilter
+from scipy import ndimage
 
 from ldm.demo.scenes.matching import LIKE, best_shape, extent_of
 from ldm.demo.scenes.palette import nearest, to_lab
 from ldm.demo.scenes.scene import COLUMNS, ROWS, SIZES, Background
-from ldm.demo.scenes.segmentation import fit_background, foreground, paint_background, regions
 
 SIDE = 128  # pictures are read at this size
+FRAME = 3  # pixels along the border that show background
+OUTLIER = 2.5  # residuals beyond this many medians are no background
+FOREGROUND = 18.0  # L*a*b* distance from the background that makes an object
+SMALLEST = 0.003  # share of the picture below which a region is a speck
 FLAT = 25.0  # L*a*b* distance of the ends below which a background is flat
 EDGE = 4  # pixels that blur, and the smoothing of the segmentation, may have mixed with the background
 FEWEST_CORE = 12  # pixels that an object's colour is taken from at least
@@ -59,6 +66,43 @@ def relation(first: Sighting, second: Sighting) -> str:
     return "below" if down > 0 else "above"
 
 
+def fit_background(pixels: np.ndarray) -> np.ndarray:
+    """The plane colour = c0 + c1 x + c2 y through the border, x and y from 0 to 1: float (3, 3), rows c0, c1, c2.
+
+    Objects that touch the border are left out as outliers.
+    """
+    height, width = pixels.shape[:2]
+    y, x = np.mgrid[0:height, 0:width]
+    border = np.minimum.reduce([x, y, width - 1 - x, height - 1 - y]) < FRAME
+    terms = np.stack([np.ones(border.sum()), x[border] / (width - 1), y[border] / (height - 1)], axis=1)
+    colours = pixels[border].astype(np.float64)
+    kept = np.ones(len(terms), bool)
+    for _ in range(4):
+        plane = np.linalg.lstsq(terms[kept], colours[kept], rcond=None)[0]
+        residual = np.linalg.norm(colours - terms @ plane, axis=1)
+        kept = residual <= max(OUTLIER * np.median(residual), 8.0)
+    return plane
+
+
+def paint_background(plane: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The fitted colours of every pixel, float (height, width, 3)."""
+    x, y = np.linspace(0, 1, width)[None, :, None], np.linspace(0, 1, height)[:, None, None]
+    return np.clip(plane[0] + x * plane[1] + y * plane[2], 0, 255)
+
+
+def foreground(pixels: np.ndarray, background: np.ndarray) -> np.ndarray:
+    """Where the picture, slightly smoothed against noise, differs from its background: bool (H, W)."""
+    smooth = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(1)))
+    return np.linalg.norm(to_lab(smooth) - to_lab(background), axis=-1) > FOREGROUND
+
+
+def regions(mask: np.ndarray) -> list[np.ndarray]:
+    """The 8-connected regions of a mask, largest first, specks left out: bool (H, W) each."""
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3)))
+    found = (labels == number for number in range(1, count + 1))
+    return sorted((region for region in found if region.sum() >= SMALLEST * mask.size), key=np.sum, reverse=True)
+
+
 def _name_background(plane: np.ndarray) -> Background:
     across, down = np.array([[0, 0.5], [1, 0.5]]), np.array([[0.5, 0], [0.5, 1]])
     ends = {name: plane[0] + points @ plane[1:] for name, points in (("horizontal", across), ("vertical", down))}
@@ -71,10 +115,8 @@ def _name_background(plane: np.ndarray) -> Background:
 
 def _core(region: np.ndarray) -> np.ndarray:
     """A region without its edge: up to EDGE pixels peeled off, as long as enough pixels remain."""
-    height, width = region.shape
     for _ in range(EDGE):
-        padded = np.pad(region, 1)
-        peeled = np.logical_and.reduce([padded[y : y + height, x : x + width] for y in range(3) for x in range(3)])
+        peeled = ndimage.binary_erosion(region, np.ones((3, 3)))
         if peeled.sum() < FEWEST_CORE:
             break
         region = peeled

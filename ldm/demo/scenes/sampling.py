@@ -9,7 +9,7 @@ import numpy as np
 
 from ldm.demo.scenes.palette import COLOURS, LAB, distance, to_lab
 from ldm.demo.scenes.render import background_colours
-from ldm.demo.scenes.scene import DIRECTIONS, POSITIONS, RELATIONS, SIZES, Background, Item, Scene
+from ldm.demo.scenes.scene import DIRECTIONS, POSITIONS, RELATIONS, SIZES, Background, Item, Scene, choice
 from ldm.demo.scenes.shapes import NEW_SHAPES, SHAPES
 
 SPLITS = ("train", "test", "concept")
@@ -58,21 +58,17 @@ def contrast(colour: str, background: Background) -> float:
     return float(np.linalg.norm(to_lab(background_colours(background, 33)) - LAB[colour], axis=1).min())
 
 
-def _choice(rng, values):
-    return values[int(rng.integers(len(values)))]
-
-
 def _draw_item(rng, shapes) -> Item:
-    return Item(_choice(rng, shapes), _choice(rng, tuple(COLOURS)), _choice(rng, tuple(SIZES)))
+    return Item(choice(rng, shapes), choice(rng, tuple(COLOURS)), choice(rng, tuple(SIZES)))
 
 
 def _draw_background(rng) -> Background:
     while True:
-        first, second = (_choice(rng, tuple(COLOURS)) for _ in range(2))
+        first, second = (choice(rng, tuple(COLOURS)) for _ in range(2))
         if rng.random() < FLAT_SHARE:
             return Background((first,))
         if distance(first, second) >= MIN_FADE:
-            return Background((first, second), _choice(rng, DIRECTIONS))
+            return Background((first, second), choice(rng, DIRECTIONS))
 
 
 def _draw_scene(rng, count: int, shapes=SHAPES) -> Scene:
@@ -83,7 +79,7 @@ def _draw_scene(rng, count: int, shapes=SHAPES) -> Scene:
             (item.shape, item.colour) for item in items
         }  # two objects differ in one of these: else "left of" says little
         if len(looks) == count and all(contrast(item.colour, background) >= MIN_CONTRAST for item in items):
-            place = _choice(rng, POSITIONS if count == 1 else tuple(RELATIONS))
+            place = choice(rng, POSITIONS if count == 1 else tuple(RELATIONS))
             return Scene(items, place, background, int(rng.integers(2**31)))
 
 

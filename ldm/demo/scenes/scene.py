@@ -18,6 +18,11 @@ RELATIONS = {
 DIRECTIONS = ("vertical", "horizontal")
 
 
+def choice(rng, values):
+    """One of the values, uniformly: one draw of `rng`."""
+    return values[int(rng.integers(len(values)))]
+
+
 def _known(kind: str, value, allowed):
     if value not in allowed:
         raise ValueError(f"{kind} {value!r} is unknown: one of {', '.join(allowed)}.")

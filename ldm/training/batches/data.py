@@ -8,11 +8,11 @@ from tqdm.auto import tqdm
 from ldm.data.buckets import AspectBuckets
 from ldm.data.dataset import ImageTextDataset
 from ldm.data.image_sizes import image_sizes
-from ldm.data.sources.mix import Joined, Mix
+from ldm.data.sources.mix import Joined, Mix, Subset
 from ldm.data.sources.opening import open_source
-from ldm.data.sources.source import ImageSource, Subset
+from ldm.data.sources.source import ImageSource
 from ldm.data.transforms import open_rgb
-from ldm.training.flags.arguments import DataArguments
+from ldm.training.flags.data import DataArguments
 
 REMEDY = "Replace or remove them, or add --check_images True --skip_corrupt True."
 

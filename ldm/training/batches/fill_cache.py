@@ -4,13 +4,12 @@ import numpy as np
 import paddle
 from tqdm.auto import tqdm
 
-from ldm.data.dataset import ImageTextDataset
+from ldm.data.dataset import ImageTextDataset, View
 from ldm.data.feature_cache import FeatureCache
 from ldm.data.sources.source import listed
-from ldm.data.visit import Visit
 from ldm.frozen import Frozen
 from ldm.training.batches.cached import PRIOR, check_cacheable, find_sources
-from ldm.training.batches.collate import Collator
+from ldm.training.batches.loader import Collator
 
 ROWS = 512  # per file
 BATCH = 16  # images encoded at once
@@ -45,12 +44,12 @@ def check_made(frozen: Frozen, features: dict, of: str):
 
 
 def rows_of_files(missing: list, buckets) -> list[list]:
-    """Items by file: at most ROWS, all of one shape. With buckets they are Visits that say which."""
+    """Items by file: at most ROWS, all of one shape. With buckets they are Views that say which."""
     if buckets is None:
         groups = [missing]
     else:
-        visits = [Visit(index, 0, 0, buckets.own[index]) for index in missing]
-        groups = [[visit for visit in visits if visit.bucket == bucket] for bucket in range(len(buckets.shapes))]
+        views = [View(index, 0, 0, buckets.own[index]) for index in missing]
+        groups = [[view for view in views if view.bucket == bucket] for bucket in range(len(buckets.shapes))]
     return [group[start : start + ROWS] for group in groups for start in range(0, len(group), ROWS)]
 
 

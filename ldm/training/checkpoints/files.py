@@ -1,30 +1,22 @@
-"""What a Trainer's checkpoint holds, and writing its networks out as files that inference and training load."""
+"""The files of a Trainer's checkpoint: which networks it holds, where their weights are, and reading them."""
 
 import json
 from pathlib import Path
 
-from ldm.adapters.layouts import POSITIONAL
-from ldm.clip.tower import write_tower
 from ldm.common.atomic import atomic_path
 from ldm.common.json_files import read_json
-from ldm.networks.variants import VARIANTS, variant_config
-from ldm.training.checkpoints.staging import MANIFEST, check_listed, numbered, problem_of
+from ldm.networks.variants import VARIANTS
+from ldm.training.checkpoints.staging import MANIFEST, check_listed, checkpoint_folders, problem_of
 from ldm.training.task import NetworkEntry
-from ldm.training.tasks.adapter import KIND, check_config, merged_prior, write_adapter
-from ldm.weights.convert import network_shapes, write_state
-from ldm.weights.detect import version_of_shapes
+from ldm.training.tasks.adapter import KIND, check_config
 from ldm.weights.files import TensorFile
-from ldm.weights.naming import errors_name
 from ldm.weights.pickles import read_pdparams
-from ldm.weights.plan import check_same_shapes
-from ldm.weights.release import SINGLE_SIZE, build_unfilled, file_name
+from ldm.weights.release import SINGLE_SIZE
 
 STATE_FILE, EMA_FILE, NETWORKS_FILE = "model_state.pdparams", "ema.safetensors", "networks.json"
 TOWERS = {"text_encoder": "text", "image_encoder": "image"}  # folders of a release, as `write_tower` knows them
 KINDS = {*VARIANTS, *SINGLE_SIZE, *TOWERS, KIND}
 SAVED_FIELDS = ("kind", "config", "notes")  # of a NetworkEntry
-TOKENS_FILE = "learned_tokens.safetensors"  # beside the networks of an exported release
-PRIOR = "unet"  # the attribute under which ModelC keeps its network
 
 
 def save_networks(folder, networks: dict, files: bool = True):
@@ -42,7 +34,7 @@ def save_networks(folder, networks: dict, files: bool = True):
 
 def check_networks(folder, networks: dict):
     """ValueError if a checkpoint is of other networks than `networks`: Paddle would leave out what does not fit."""
-    saved = _saved_networks(Path(folder) / STATE_FILE)
+    saved = saved_networks(Path(folder) / STATE_FILE)
     _check_adapter(folder, saved.get(KIND), networks.get(KIND))
     for name in sorted((saved.keys() | networks.keys()) - {KIND}) if saved else ():
         if name not in saved or name not in networks:
@@ -87,16 +79,18 @@ def find_state_file(checkpoint) -> Path:
     if not path.exists():
         raise FileNotFoundError(f"The checkpoint {path} does not exist.")
     complete = [
-        folder for folder in numbered(path) if (folder / STATE_FILE).is_file() and not _problem_of_listed(folder)
+        folder
+        for folder in checkpoint_folders(path)
+        if (folder / STATE_FILE).is_file() and not _problem_of_listed(folder)
     ]
     if (path / STATE_FILE).is_file():
         if problem := _problem_of_listed(path):
-            raise ValueError(f"{path} is not whole: {problem}. Take another checkpoint.")
+            raise ValueError(f"{path} is not complete: {problem}. Take another checkpoint.")
         later = bool(complete) and steps_done(complete[-1]) > steps_done(path)  # a finished run that was made longer
         return (complete[-1] if later else path) / STATE_FILE
     if not complete:
         raise FileNotFoundError(
-            f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a whole checkpoint-N with one."
+            f"{path} is no checkpoint folder: it has neither {STATE_FILE} nor a complete checkpoint-N with one."
         )
     return complete[-1] / STATE_FILE
 
@@ -115,77 +109,8 @@ def _problem_of_listed(folder: Path):
     return problem_of(folder) if (folder / MANIFEST).is_file() else None
 
 
-def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False, base=None) -> Path:
-    """Write the prior of a Trainer's checkpoint (folder or file) to `target`, a safetensors file. Returns the source.
-
-    Of a LoRA's checkpoint it is the prior that was trained on, `base` where that has moved, with the LoRA merged.
-    ema: the averaged weights instead of the last ones. The state is checked against the network it claims to be:
-    WeightsMismatch names every missing, unexpected and misshapen key.
-    """
-    state_file, state = read_state(checkpoint, ema)
-    networks = _saved_networks(state_file)
-    if KIND in networks and PRIOR not in networks:
-        entry, state = merged_prior(networks[KIND], part_of(state, KIND, state_file), state_file, base)
-    else:
-        state = part_of(state, PRIOR, state_file)
-        entry = networks.get(PRIOR) or _released_prior(state_file, state)
-    write_network(target, entry, state, dtype, str(state_file))
-    return state_file
-
-
-def extract_lora(checkpoint, target, dtype: str = "float32", ema: bool = False, layout: str = POSITIONAL) -> Path:
-    """Write the LoRA and the learned tokens of a Trainer's checkpoint to `target`, in either layout. Returns the source."""
-    state_file, state = read_state(checkpoint, ema)
-    networks = _saved_networks(state_file)
-    if KIND not in networks:
-        raise ValueError(f"{state_file.parent} is of a run without LoRA or learned tokens: leave --lora out.")
-    write_adapter(target, networks[KIND], part_of(state, KIND, state_file), state_file, layout, dtype)
-    return state_file
-
-
-def export_networks(checkpoint, release, version=None, dtype: str = "float16", ema: bool = False) -> list[Path]:
-    """Write every network of a checkpoint into the folder `release` under the official names and in their layout.
-
-    version: which of the release's names a Stage B or C gets ("1B", "700M", ...; needed for those). Returns the files.
-    """
-    state_file, state = read_state(checkpoint, ema)
-    networks = _saved_networks(state_file)
-    if not networks:
-        raise ValueError(f"{state_file.with_name(NETWORKS_FILE)} is missing: which networks are these weights of?")
-    written = []
-    for name, entry in networks.items():
-        part = part_of(state, name, state_file)
-        if entry.kind == KIND:
-            written += _export_adapter(Path(release), entry, part, version, dtype, state_file)
-            continue
-        if entry.kind in TOWERS:
-            target = Path(release) / entry.kind
-            with errors_name(state_file):
-                write_tower(target, TOWERS[entry.kind], entry.config, part, dtype)
-        else:
-            target = Path(release) / file_name(entry.kind, version)
-            write_network(target, entry, part, dtype, str(state_file), to_release=True)
-        written.append(target)
-    return written
-
-
-def _export_adapter(release: Path, entry: NetworkEntry, state: dict, version, dtype: str, state_file: Path) -> list:
-    """The prior with its LoRA merged, and the learned tokens, for which a release has no place, in a file beside it."""
-    written = []
-    if entry.config["filters"]:
-        target = release / file_name("stage_c", version)
-        write_network(target, *merged_prior(entry, state, state_file), dtype, str(state_file), to_release=True)
-        written.append(target)
-    if entry.config["tokens"]:
-        tokens = {key: value for key, value in state.items() if not key.startswith("weights.")}
-        alone = NetworkEntry(entry.kind, {**entry.config, "filters": []}, entry.notes)
-        write_adapter(release / TOKENS_FILE, alone, tokens, state_file, dtype=dtype)
-        written.append(release / TOKENS_FILE)
-    return written
-
-
 def read_state(checkpoint, ema: bool = False) -> tuple[Path, dict]:
-    """The file read, and the model's whole state {key: array}: the last weights, or their average."""
+    """The file read, and the model's complete state {key: array}: the last weights, or their average."""
     state_file = find_state_file(checkpoint)
     if ema:
         state_file = state_file.with_name(EMA_FILE)
@@ -212,15 +137,7 @@ def part_of(state: dict, name: str, source) -> dict:
     return part
 
 
-def write_network(target, entry: NetworkEntry, state: dict, dtype: str, source: str, to_release: bool = False):
-    """Check a network's state against its constructor arguments and write it, Paddle's layout or the official one."""
-    shapes = {key: tuple(value.shape) for key, value in state.items()}
-    with errors_name(source):
-        check_same_shapes(shapes, network_shapes(build_unfilled(entry.kind, entry.config)), source)
-        write_state(state, target, entry.kind, dtype, entry.config, entry.notes, to_release=to_release)
-
-
-def _saved_networks(state_file: Path) -> dict:
+def saved_networks(state_file: Path) -> dict:
     saved = state_file.with_name(NETWORKS_FILE)
     return read_networks(saved) if saved.is_file() else {}
 
@@ -242,14 +159,3 @@ def read_networks(path) -> dict:
         if entry["kind"] == KIND:
             check_config(entry["config"], path)
     return {name: NetworkEntry(**entry) for name, entry in entries.items()}
-
-
-def _released_prior(state_file: Path, state: dict) -> NetworkEntry:
-    """A prior of a released size needs no record of its arguments: its shapes tell them."""
-    version = version_of_shapes({key: value.shape for key, value in state.items()}, "stage_c", paddle_layout=True)
-    if version is None:
-        missing = state_file.with_name(NETWORKS_FILE)
-        raise ValueError(
-            f"{state_file} is no released size, and {missing} is missing: extract from the checkpoint's folder."
-        )
-    return NetworkEntry("stage_c", variant_config("stage_c", version))

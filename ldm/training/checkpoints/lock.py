@@ -15,17 +15,17 @@ _held = set()  # open locked files of this process
 
 
 @contextmanager
-def output_lock(folder, create: bool = True, say=print):
-    """Around everything that changes `folder`; ValueError, naming the other process, if one is at work there.
+def output_lock(folder, create: bool = True, log=print):
+    """Around everything that changes `folder`; ValueError, naming the other process, if one uses it.
 
     The system holds the lock as long as this process lives, however it ends; the file goes with a run that ends by itself.
-    create: False looks whether another has it, and leaves the folder as it is. A file system without locks is said to be one.
+    create: False checks whether another has it, and leaves the folder as it is. Where there are no locks, `log` says so.
     """
     path = Path(folder) / FILE
     if fcntl is None or not (create or path.is_file()):
         yield
         return
-    handle = _acquire(path, folder, say)
+    handle = _acquire(path, folder, log)
     _held.add(handle)
     try:
         os.ftruncate(handle, 0)
@@ -37,18 +37,18 @@ def output_lock(folder, create: bool = True, say=print):
         _forget(handle)
 
 
-def _acquire(path: Path, folder, say) -> int:
+def _acquire(path: Path, folder, log) -> int:
     """The open and locked file; opened again where another process has removed it meanwhile, with its lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        _lock(handle, path, folder, say)
+        _lock(handle, path, folder, log)
         if path.is_file() and path.stat().st_ino == os.fstat(handle).st_ino:
             return handle
         os.close(handle)
 
 
-def _lock(handle: int, path: Path, folder, say):
+def _lock(handle: int, path: Path, folder, log):
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -59,7 +59,7 @@ def _lock(handle: int, path: Path, folder, say):
             "--output_dir."
         ) from None
     except OSError as error:
-        say(
+        log(
             f"{path}: this file system has no locks ({error.strerror}): see to it that no second training uses {folder}."
         )
 

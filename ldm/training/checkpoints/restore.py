@@ -1,4 +1,4 @@
-"""What a run reads back from a checkpoint, each part compared with the run before any of it is used.
+"""What a resumed run reads from a checkpoint: each part is checked against the run before any of it is used.
 
 ValueErrors name file, entry and remedy. The files are PaddleNLP's; pickles go through `ldm.weights.pickles`.
 """
@@ -11,18 +11,16 @@ from typing import Optional
 
 import numpy as np
 import paddle
-from paddle.base import core
 from paddlenlp.trainer.trainer_callback import TrainerState
 
 from ldm.common.json_files import read_json
 from ldm.weights.finite import all_finite
-from ldm.weights.pickles import NAME_TABLE, GeneratorState, read_pickle
+from ldm.weights.pickles import NAME_TABLE, read_pickle
 from ldm.weights.plan import check_same_shapes
 
 MOMENTS = re.compile(r"(?P<parameter>.+?)(_fp32_master_\d+)?_(?P<kind>moment1|moment2|beta1_pow_acc|beta2_pow_acc)_\d+")
 KINDS = 4  # of the above, for every trained parameter
 MOST_STEPS = 10**9
-TWISTER_WORDS = 312  # of Paddle's 64-bit Mersenne Twister
 
 
 def damaged(path, what: str) -> ValueError:
@@ -195,51 +193,3 @@ def check_progress(folder) -> Optional[int]:
 def _plain(entry: dict) -> bool:
     """Whether all values are numbers, texts or nothing: PaddleNLP goes into whatever it finds."""
     return all(value is None or isinstance(value, (bool, int, float, str)) for value in entry.values())
-
-
-# Random numbers -----------------------------------------------------------------------------------------------------
-
-
-def check_rng(path, state) -> dict:
-    """The states of all random number generators of one process. Positions are bounded: the generators believe them."""
-    if not isinstance(state, dict) or not {"python", "numpy", "cpu", "cuda"} <= state.keys():
-        raise damaged(path, "has no states of random number generators in it")
-    python, numpy = state["python"], state["numpy"]
-    if not (isinstance(python, tuple) and len(python) == 3 and isinstance(python[1], tuple) and len(python[1]) == 625):
-        raise damaged(path, "has no state of Python's random numbers")
-    if not all(type(word) is int and 0 <= word < 1 << 32 for word in python[1]) or python[1][-1] > 624:
-        raise damaged(path, "has a state of Python's random numbers that is none")
-    known = isinstance(numpy, tuple) and len(numpy) == 5 and numpy[0] == "MT19937" and isinstance(numpy[1], np.ndarray)
-    if not known or numpy[1].shape != (624,) or numpy[1].dtype != np.uint32 or type(numpy[2]) is not int:
-        raise damaged(path, "has no state of NumPy's random numbers")
-    if not 0 <= numpy[2] <= 624 or numpy[3] not in (0, 1) or not isinstance(numpy[4], (int, float)):
-        raise damaged(path, "has a state of NumPy's random numbers that is none")
-    if not isinstance(state["cuda"], list):
-        raise damaged(path, "has no list of the devices' random numbers")
-    for generator in (state["cpu"], *state["cuda"]):
-        _check_generator(path, generator)
-    return state
-
-
-def _check_generator(path, state):
-    """device, seed, offset, and the Mersenne Twister as the codes of its words' digits, the last of them its position."""
-    if not (isinstance(state, GeneratorState) and len(state) == 4 and all(type(n) is int for n in state[:3])):
-        raise damaged(path, "has no state of Paddle's random numbers")
-    codes = state[3]
-    digits = (
-        isinstance(codes, list) and len(codes) < 21 * (TWISTER_WORDS + 2) and all(type(code) is int for code in codes)
-    )
-    if not digits or not set(codes) <= set(b"0123456789 "):
-        raise damaged(path, "has a state of Paddle's random numbers that is none")
-    words = [int(word) for word in bytes(codes).split()]
-    if words and (len(words) != TWISTER_WORDS + 1 or max(words) >= 1 << 64 or words[-1] > TWISTER_WORDS):
-        raise damaged(path, "has a state of Paddle's random numbers that is none")
-    if any(abs(number) >= 1 << 63 for number in state[:3]):
-        raise damaged(path, "has a state of Paddle's random numbers that is none")
-
-
-def generator_state(state: GeneratorState):
-    """Paddle's own object for a checked state; it has no constructor."""
-    built = core.GeneratorState.__new__(core.GeneratorState)
-    built.__setstate__(tuple(state))
-    return built

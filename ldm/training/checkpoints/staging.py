@@ -19,7 +19,7 @@ REPLACED = "replaced-"
 EVIDENCE = "non_finite"  # folder of checkpoints with NaN or infinity, which are never resumed from
 
 
-def numbered(folder) -> list[Path]:
+def checkpoint_folders(folder) -> list[Path]:
     """The checkpoint-N folders in `folder`, by N."""
     paths = [path for path in Path(folder).glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", path.name)]
     return sorted((path for path in paths if path.is_dir()), key=lambda path: int(path.name.split("-")[1]))
@@ -28,8 +28,9 @@ def numbered(folder) -> list[Path]:
 def problem_of(folder, contents: bool = False, only=None) -> Optional[str]:
     """Why a checkpoint folder is not complete, or None: every file of its list is there and has its size.
 
-    contents: and its checksum too, which reads all of it, or of the files `only`. A folder without a list is of an older version of this trainer,
-    which wrote in place: it is complete if the file that was written last is. Lists of older versions have no checksums.
+    contents: and its checksum too, which reads all of it, or of the files `only`. A folder without a list is of an older
+    version of this trainer, which wrote in place: it is complete if the file that was written last is. Lists of older
+    versions have no checksums.
     """
     folder = Path(folder)
     if not (folder / MANIFEST).is_file():
@@ -83,20 +84,20 @@ def _sums_of(paths: dict) -> dict:
         return dict(zip(paths, pool.map(sha256_of, paths.values())))
 
 
-def last_whole(folder, say=print) -> Optional[Path]:
-    """The newest complete checkpoint in `folder`, or None; `say` is told of each newer one that is skipped."""
-    for path in reversed(numbered(folder)):
+def last_complete(folder, log=print) -> Optional[Path]:
+    """The newest complete checkpoint in `folder`, or None; `log` gets a line for each newer one that is skipped."""
+    for path in reversed(checkpoint_folders(folder)):
         problem = problem_of(path, contents=True)
         if problem is None:
             return path
-        say(f"Skipping {path}: {problem}. It is written anew when the run gets there.")
+        log(f"Skipping {path}: {problem}. It is written anew when the run gets there.")
     return None
 
 
-def discard(folder, say=print):
+def discard(folder, log=print):
     """Remove the checkpoints in `folder`, those of a run that is not gone on with: a later restart would find them."""
-    for path in numbered(folder):
-        say(f"Removing {path}: --overwrite_output_dir begins anew.")
+    for path in checkpoint_folders(folder):
+        log(f"Removing {path}: --overwrite_output_dir begins anew.")
         _remove(path)
 
 
@@ -144,14 +145,14 @@ def set_aside(final: Path) -> Path:
     return kept
 
 
-def tidy(folder, say=print):
+def tidy(folder, log=print):
     """Put right what a killed run has left in the staging folder: finish what is complete, remove the rest."""
     staging = Path(folder) / STAGING
-    for staged in numbered(staging):
+    for staged in checkpoint_folders(staging):
         if (staged / MANIFEST).is_file() and problem_of(staged, contents=True) is None:
             _publish(staged, Path(folder) / staged.name)
         else:
-            say(f"Removing {staged}: a run was stopped while it was written.")
+            log(f"Removing {staged}: a run was stopped while it was written.")
     for replaced in staging.glob(f"{REPLACED}*"):
         final = Path(folder) / replaced.name.removeprefix(REPLACED)
         if not final.exists():
@@ -163,9 +164,9 @@ def rotate(folder, keep: Optional[int]):
     """Delete all but the `keep` newest complete checkpoints (None or 0: all are kept), and those that are not complete."""
     if not keep or keep < 0:
         return
-    paths = sorted(numbered(folder), key=lambda path: path.stat().st_mtime)
-    whole = [path for path in paths if problem_of(path) is None]
-    for path in [path for path in paths if path not in whole[-keep:]]:
+    paths = sorted(checkpoint_folders(folder), key=lambda path: path.stat().st_mtime)
+    complete = [path for path in paths if problem_of(path) is None]
+    for path in [path for path in paths if path not in complete[-keep:]]:
         _remove(path)
 
 

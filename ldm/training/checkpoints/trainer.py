@@ -4,27 +4,25 @@ PaddleNLP reads its checkpoints with `paddle.load`, which executes whatever a pi
 """
 
 import copy
-import random
 from pathlib import Path
 
-import numpy as np
 import paddle
-from paddle.base import core
 from paddlenlp.trainer import Trainer
 from paddlenlp.trainer.trainer import OPTIMIZER_NAME, SCALER_NAME, SCHEDULER_NAME, TRAINING_ARGS_NAME, _add_variant
 from paddlenlp.trainer.utils.helper import broadcast_dp_optimizer, distributed_file, distributed_isfile
 
 from ldm.common.atomic import atomic_path
-from ldm.common.finite import finite
 from ldm.training.checkpoints import restore
 from ldm.training.checkpoints.files import EMA_FILE, STATE_FILE, check_networks, save_networks
+from ldm.training.checkpoints.rng_state import check_rng_state, restore_rng_state
 from ldm.training.checkpoints.staging import STAGING, finish, rotate, set_aside, stage, staged_for
 from ldm.training.noise_levels import ADAPTIVE_FILE
 from ldm.training.non_finite.guard import NonFinite, highest_of_ranks
 from ldm.training.optimizer import gradient_shard, master_weights
+from ldm.weights.finite import finite
 from ldm.weights.pickles import read_pickle
 
-SPOILT = "a learning rate that is too high, most often; the loss of the last steps shows when it began"
+LIKELY_CAUSE = "a learning rate that is too high, most often; the loss of the last steps shows when it began"
 
 
 class CheckpointingTrainer(Trainer):
@@ -42,7 +40,7 @@ class CheckpointingTrainer(Trainer):
 
     # Writing ----------------------------------------------------------------------------------------------------
 
-    def non_finite(self):
+    def non_finite_tensor(self):
         """The first tensor of what a checkpoint would hold that has NaN or infinity, by name; None if all is well.
 
         A few seconds for a billion parameters: one pass over weights, average and the optimiser's states.
@@ -58,9 +56,9 @@ class CheckpointingTrainer(Trainer):
 
     def _save_checkpoint(self, model, metrics=None):
         with self.pace.aside():
-            spoilt = self.non_finite()
-            if highest_of_ranks(int(spoilt is not None)):
-                self._keep_as_evidence(model, metrics, spoilt)
+            tensor = self.non_finite_tensor()
+            if highest_of_ranks(int(tensor is not None)):
+                self._keep_as_evidence(model, metrics, tensor)
             self._save_complete_checkpoint(model, metrics)
 
     def _save_complete_checkpoint(self, model, metrics):
@@ -91,7 +89,7 @@ class CheckpointingTrainer(Trainer):
             args.output_dir = output_dir
         self.wait_for_ranks()
 
-    def _keep_as_evidence(self, model, metrics, spoilt):
+    def _keep_as_evidence(self, model, metrics, tensor):
         """Write the checkpoint where no run takes it for one, and end this run."""
         final, kept = Path(self.args.output_dir) / f"checkpoint-{self.state.global_step}", None
         self.keeps_evidence = True
@@ -101,18 +99,18 @@ class CheckpointingTrainer(Trainer):
                 kept = set_aside(final)
             self.wait_for_ranks()
         raise NonFinite(
-            f"Step {self.state.global_step}: {spoilt or 'a tensor of another rank'} has NaN or infinity. No checkpoint was "
+            f"Step {self.state.global_step}: {tensor or 'a tensor of another rank'} has NaN or infinity. No checkpoint was "
             f"written and none was removed; this state is kept in {kept or final.parent} to be looked at. The cause is "
-            f"{SPOILT}. Run again with a lower --learning_rate, which goes on from the last complete checkpoint."
+            f"{LIKELY_CAUSE}. Run again with a lower --learning_rate, which goes on from the last complete checkpoint."
         )
 
     def save_final(self):
         """The finished run's weights in the output folder; NonFinite, and nothing is written, unless they are finite."""
-        spoilt = self.non_finite()
-        if highest_of_ranks(int(spoilt is not None)):
+        tensor = self.non_finite_tensor()
+        if highest_of_ranks(int(tensor is not None)):
             raise NonFinite(
-                f"The run has ended, and {spoilt or 'a tensor of another rank'} has NaN or infinity: the weights are not "
-                f"written to {self.args.output_dir}. The cause is {SPOILT}. Checkpoints written before are as they were."
+                f"The run has ended, and {tensor or 'a tensor of another rank'} has NaN or infinity: the weights are not "
+                f"written to {self.args.output_dir}. The cause is {LIKELY_CAUSE}. Checkpoints written before are as they were."
             )
         self.save_model()
 
@@ -185,25 +183,11 @@ class CheckpointingTrainer(Trainer):
             found = [found] if ranks == 1 else found
             if not (isinstance(found, list) and len(found) == ranks):
                 raise restore.damaged(path, f"does not hold the states of {ranks} processes")
-            states = [restore.check_rng(path, state) for state in found]
+            states = [check_rng_state(path, state) for state in found]
         if ranks > 1:
             paddle.distributed.broadcast_object_list(states, src=0)
         if (state := states[self.args.process_index]) is not None:
-            set_rng(path, state)
-
-
-def set_rng(path, state: dict):
-    """Put all generators of this process into the checked `state`; those of GPUs if it has as many of them."""
-    random.setstate(state["python"])
-    np.random.set_state(state["numpy"])
-    core.default_cpu_generator().set_state(restore.generator_state(state["cpu"]))
-    if core.is_compiled_with_cuda():
-        if len(state["cuda"]) != core.get_cuda_device_count():
-            raise restore.damaged(
-                path, f"is of {len(state['cuda'])} GPUs, and there are {core.get_cuda_device_count()}"
-            )
-        for index, generator in enumerate(state["cuda"]):
-            core.default_cuda_generator(index).set_state(restore.generator_state(generator))
+            restore_rng_state(path, state)
 
 
 def moments_of(optimizer) -> dict:

@@ -1,1 +1,1 @@
-"""The trainers' command lines: which flags there are, what they may say, and which are refused."""
+"""The trainers' command lines: which flags there are, their ranges, and which are refused."""

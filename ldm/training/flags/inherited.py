@@ -1,6 +1,6 @@
 """Every flag that PaddleNLP's TrainingArguments bring along is in one of three lists: honoured, harmless or refused.
 
-A flag in none of them, of a new PaddleNLP version, fails tests/training/flags/test_inherited_flags.py.
+A flag of a new PaddleNLP version that is in none of them fails tests/training/flags/test_inherited_flags.py.
 """
 
 import os
@@ -8,7 +8,8 @@ from dataclasses import fields
 
 from paddlenlp.trainer import TrainingArguments
 
-from ldm.training.flags.values import EVERY, NEAR_ONE, SHARE, STEPS, Range, shortened
+from ldm.common.cli.numbers import Range, batch
+from ldm.training.flags.values import EVERY, NEAR_ONE, SHARE, STEPS, shortened
 
 HONOURED = frozenset(
     (
@@ -100,7 +101,7 @@ def most_workers() -> int:
 
 
 RANGES = {
-    "per_device_train_batch_size": Range(1, 4096),  # and as many images must fit into memory: preflight/forecast.py
+    "per_device_train_batch_size": batch.range,  # and as many images must fit into memory: preflight/forecast.py
     "gradient_accumulation_steps": Range(1, 10**6),
     "learning_rate": Range(0, 10, above=True),
     "weight_decay": Range(0, 10),

@@ -11,8 +11,8 @@ LIBRARIES = {"visualdl": "visualdl", "tensorboard": "tensorboardX", "wandb": "wa
 
 
 def check_supported(args):
-    """ValueError for the first flag of training arguments, as they were given, that would be ignored, crash or spoil the run."""
-    for asked, message in _refusals(args, _given(args)):
+    """ValueError for the first flag of training arguments, as the user set them, that would be ignored, crash or spoil the run."""
+    for asked, message in _refusals(args, _non_default(args)):
         if asked:
             raise ValueError(message)
     check_reports(args)
@@ -20,13 +20,13 @@ def check_supported(args):
         check_logging_dir(args.logging_dir)
 
 
-def _given(args) -> dict:
+def _non_default(args) -> dict:
     """{name: value} of the flags that differ from their defaults."""
     defaults = {item.name: item.default for item in fields(args) if item.default is not MISSING}
     return {name: getattr(args, name) for name, default in defaults.items() if getattr(args, name) != default}
 
 
-def _refusals(args, given: dict):
+def _refusals(args, changed: dict):
     """(whether it is asked for, what is said of it)."""
     epochs = [name for name in ("save", "logging") if getattr(args, f"{name}_strategy") == "epoch"]
     half = args.fp16 or args.bf16
@@ -55,17 +55,17 @@ def _refusals(args, given: dict):
         "--optim adamw_mini with --fp16 True --fp16_opt_level O2: it squares gradients in float16, where they vanish. Use "
         "--bf16 True, --fp16_opt_level O1 or --optim adamw.",
     )
-    yield _needs(given, ("fp16_opt_level",), half, "--fp16 True or --bf16 True")
-    yield _needs(given, ("scale_loss",), args.fp16, "--fp16 True")
-    yield _needs(given, ("amp_custom_black_list", "amp_custom_white_list"), half, "--fp16 True or --bf16 True")
-    yield _needs(given, ("num_cycles",), args.lr_scheduler_type == "cosine", "--lr_scheduler_type cosine")
-    yield _needs(given, ("lr_end", "power"), args.lr_scheduler_type == "polynomial", "--lr_scheduler_type polynomial")
+    yield _needs(changed, ("fp16_opt_level",), half, "--fp16 True or --bf16 True")
+    yield _needs(changed, ("scale_loss",), args.fp16, "--fp16 True")
+    yield _needs(changed, ("amp_custom_black_list", "amp_custom_white_list"), half, "--fp16 True or --bf16 True")
+    yield _needs(changed, ("num_cycles",), args.lr_scheduler_type == "cosine", "--lr_scheduler_type cosine")
+    yield _needs(changed, ("lr_end", "power"), args.lr_scheduler_type == "polynomial", "--lr_scheduler_type polynomial")
     yield (
         args.lr_scheduler_type == "polynomial" and args.lr_end >= args.learning_rate,
         f"--lr_end {args.lr_end:g} must be below --learning_rate {args.learning_rate:g}: the rate falls to it.",
     )
     yield (
-        "num_train_epochs" in given and args.max_steps > 0,
+        "num_train_epochs" in changed and args.max_steps > 0,
         f"--num_train_epochs {args.num_train_epochs:g} and --max_steps {args.max_steps}: leave one of them out (--max_steps "
         "-1 is as if it were).",
     )
@@ -73,13 +73,16 @@ def _refusals(args, given: dict):
         args.overwrite_output_dir and args.resume_from_checkpoint is not None,
         "--overwrite_output_dir begins anew, --resume_from_checkpoint goes on: leave one of them out.",
     )
-    yield _needs(given, ("run_name",), "wandb" in (args.report_to or ()), "--report_to wandb")
+    yield _needs(changed, ("run_name",), "wandb" in (args.report_to or ()), "--report_to wandb")
 
 
-def _needs(given: dict, names: tuple, there: bool, what: str) -> tuple:
+def _needs(changed: dict, names: tuple, there: bool, what: str) -> tuple:
     """The refusal of flags that act only with another."""
-    name = next((name for name in names if name in given), names[0])
-    return name in given and not there, f"--{name} {given.get(name)} acts with {what} only: add that, or leave it out."
+    name = next((name for name in names if name in changed), names[0])
+    return (
+        name in changed and not there,
+        f"--{name} {changed.get(name)} acts with {what} only: add that, or leave it out.",
+    )
 
 
 def check_reports(args):

@@ -1,36 +1,11 @@
 """What values a flag takes: ranges of numbers, declared beside the flag, and texts that must not be empty."""
 
-from dataclasses import dataclass, field, fields
-from math import isfinite
+from dataclasses import field, fields
 from typing import get_args, get_type_hints
 
-SHOWN = 40  # characters of a refused value
+from ldm.common.cli.numbers import SHOWN, Range, share
 
-
-@dataclass(frozen=True)
-class Range:
-    """Numbers from `low` (`above`: more than it) to `high`, and those that mean something else, such as -1 or 0 for none."""
-
-    low: float
-    high: float
-    above: bool = False
-    also: tuple = ()
-
-    def __contains__(self, value):
-        if value in self.also:
-            return True
-        return isfinite(value) and (self.low < value if self.above else self.low <= value) and value <= self.high
-
-    def __str__(self):
-        text = f"{'above' if self.above else 'at least'} {_written(self.low)} and at most {_written(self.high)}"
-        return text + "".join(f", or {_written(value)}" for value in self.also)
-
-
-def _written(number) -> str:
-    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
-
-
-SHARE = Range(0, 1)
+SHARE = share.range
 STEPS = Range(1, 10**9)  # or samples, or pixels that are checked further: no run is longer
 EVERY = Range(0, 10**9)  # so many steps; 0: never
 SIDE = Range(1, 4096)  # pixels of a training image: four times the release's

@@ -66,7 +66,7 @@ def sample_name(dataset, index: int) -> str:
 
 
 def replay(task: Task, path) -> Origin:
-    """Run a saved batch (its .json file) through the task's model as in training; where its bad numbers come from."""
+    """Run a saved batch (its .json file) through the task's model as in training; where its non-finite numbers come from."""
     seed, drawn = _read(path)
     parameters = task.takes
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}

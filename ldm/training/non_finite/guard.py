@@ -6,10 +6,10 @@ import paddle
 from paddlenlp.trainer import TrainerCallback
 from paddlenlp.utils.log import logger
 
-from ldm.common.finite import finite
 from ldm.training.batch_norms import batch_norms
 from ldm.training.non_finite.batch import save_bad_batch
 from ldm.training.non_finite.origin import find_origin
+from ldm.weights.finite import finite
 
 LOWEST_LOSS_SCALE = 1.0  # below it, scaling makes gradients smaller: it has lost its purpose
 MOST_SKIPPED = 10  # steps in a row; after so many, the weights themselves will not do

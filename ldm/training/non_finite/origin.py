@@ -1,12 +1,12 @@
-"""Where in a network the first number that is none appears: the forward pass once more, watched layer by layer."""
+"""Where in a network the first NaN or infinity appears: the forward pass once more, watched layer by layer."""
 
 from dataclasses import dataclass
 from typing import Optional
 
 import paddle
 
-from ldm.common.finite import finite
 from ldm.training.task import Task
+from ldm.weights.finite import finite
 
 
 @dataclass(frozen=True)
@@ -16,9 +16,9 @@ class Origin:
     loss: float
     argument: Optional[str]  # a bad argument of the model
     layer: Optional[str]  # the first layer with a bad result
-    from_input: bool  # whether that layer was given bad numbers already
+    from_input: bool  # whether that layer had a non-finite input already
     parameter: Optional[str]  # a bad weight of that layer
-    gradient: Optional[str]  # the layer with bad gradients nearest to the loss
+    gradient: Optional[str]  # the layer with non-finite gradients nearest to the loss
     gradients_known: bool  # whether there were gradients to look at
 
     def __str__(self):

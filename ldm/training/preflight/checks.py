@@ -7,11 +7,11 @@ from pathlib import Path
 import paddle
 
 from ldm.common.preflight_report import Report
+from ldm.training.checkpoints.rng_state import preserved_rng_state
 from ldm.training.preflight.data import check_captions, check_latents, check_samples
 from ldm.training.preflight.room import check_disk, check_memory, existing_folder, half_precision
 from ldm.training.preflight.step import check_step, drawn_for, first_batch
 from ldm.training.preflight.weights import check_weights
-from ldm.training.watching.unchanged import undisturbed
 
 SAMPLES, SAMPLES_BEFORE_A_RUN = 64, 8  # whose latents are looked at
 
@@ -23,7 +23,7 @@ def preflight(trainer, checkpoint=None):
     every machine.
     """
     args, report = trainer.args, Report()
-    with undisturbed():
+    with preserved_rng_state():
         _look(report, trainer, checkpoint)
     if args.local_process_index == 0:
         print(report.text(), flush=True)

@@ -3,9 +3,9 @@
 import numpy as np
 import paddle
 
-from ldm.clip.folder import load_tokenizer
+from ldm.clip.tokenizer import load_tokenizer
 from ldm.common.preflight_report import Report
-from ldm.data.sources.source import Subset
+from ldm.data.sources.mix import Subset
 from ldm.training.task import Task
 from ldm.weights.files import TensorFile
 

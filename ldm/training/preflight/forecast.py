@@ -7,7 +7,7 @@ peak = weights + frozen networks + gradients + optimiser states + average
 
 from dataclasses import dataclass
 
-from ldm.common.memory_now import gib, host_available
+from ldm.common.memory import gib, host_available
 from ldm.networks.levels import Level
 from ldm.training.preflight import blocks
 from ldm.training.preflight.blocks import FLOAT32, Shape

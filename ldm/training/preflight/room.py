@@ -5,10 +5,10 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from ldm.common.memory_now import allocated, available, gib, on_cpu
+from ldm.common.memory import allocated, available, gib, on_cpu
 from ldm.common.preflight_report import Report
 from ldm.stage import CascadeStage
-from ldm.training.checkpoints.staging import numbered
+from ldm.training.checkpoints.staging import checkpoint_folders
 from ldm.training.preflight.blocks import FLOAT32, Shape
 from ldm.training.preflight.forecast import OPTIMIZER_BYTES, Forecast, heap_holes, parameter_terms, unet_activations
 
@@ -39,7 +39,7 @@ def check_disk(report: Report, trainer, steps: int):
     limit = args.save_total_limit
     together = min(saves, limit + 1) if limit and limit > 0 else saves  # a new one is whole before an old one goes
     needed, free = (together + 1) * each, free_on_disk(args.output_dir)
-    there = sum(path.stat().st_size for folder in numbered(args.output_dir) for path in folder.rglob("*"))
+    there = sum(path.stat().st_size for folder in checkpoint_folders(args.output_dir) for path in folder.rglob("*"))
     needed = max(0, needed - there)  # of a run that goes on: part of those asked for, or deleted as new ones come
     take = f"of {gib(each)} GiB take {gib(needed)}{' more' if there else ''}"
     report.say("disk", f"{gib(free)} GiB free; {together} checkpoints and the final weights {take}")

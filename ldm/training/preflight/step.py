@@ -7,17 +7,17 @@ from time import perf_counter
 
 import paddle
 
-from ldm.common.memory_now import forget_peak, peak_allocated
+from ldm.common.memory import peak_allocated, reset_peak
 from ldm.common.preflight_report import Report
 from ldm.training.batch_norms import batch_norms
 from ldm.training.batches.draws import dropout_seed
-from ldm.training.batches.sampler import RunSampler
+from ldm.training.batches.order import RunSampler
+from ldm.training.checkpoints.rng_state import preserved_rng_state
 from ldm.training.non_finite.guard import finite_gradients
 from ldm.training.optimizer import global_norm
 from ldm.training.preflight.weights import files_read
 from ldm.training.task import Task
-from ldm.training.watching.unchanged import undisturbed
-from ldm.weights.non_finite import non_finite_tensor
+from ldm.weights.blame import non_finite_tensor
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ def drawn_for(trainer, inputs: dict) -> dict:
 def try_step(trainer, drawn: dict) -> Tried:
     """Loss and gradients of a batch with its draws, in training mode; weights, statistics and random numbers are not changed by it."""
     model = trainer.task.model
-    with undisturbed(), _unchanged(trainer.task):
+    with preserved_rng_state(), _unchanged(trainer.task):
         model.train()
         for norm in trainer.frozen_norms:
             norm.training = False
         paddle.seed(dropout_seed(trainer.args.seed, 0, 0, trainer.args.dataset_rank))
-        forget_peak()
+        reset_peak()
         start = perf_counter()
         with trainer.autocast_smart_context_manager():
             loss = trainer.task.loss(drawn)

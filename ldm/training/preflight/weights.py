@@ -9,9 +9,9 @@ from ldm.common.hashing import sha256_of
 from ldm.common.preflight_report import Report
 from ldm.training.checkpoints.files import check_networks
 from ldm.training.task import Task
-from ldm.weights.convert import is_paddle_layout
 from ldm.weights.detect import TELLING_KEYS, detect_network, version_of_shapes
 from ldm.weights.files import TensorFile
+from ldm.weights.plan import is_paddle_layout
 from ldm.weights.release import OUTPUT_SIZE_KEY, network_config, output_size
 
 CHEAP = 1 << 28  # bytes of a file that is hashed whole; of larger ones the header alone

@@ -14,8 +14,7 @@ from ldm.adapters.lora import find_targets
 from ldm.model_c import ModelC
 from ldm.training.task import NetworkEntry
 from ldm.weights.fingerprint import heads_of_state, state_fingerprint
-from ldm.weights.naming import errors_name
-from ldm.weights.plan import report_mismatch
+from ldm.weights.plan import errors_name, report_mismatch
 from ldm.weights.release import build_unfilled, load_network
 
 KIND = "lora"  # of the entry in networks.json, and the attribute under which ModelC keeps its adapter

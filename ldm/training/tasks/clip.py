@@ -6,14 +6,14 @@ from typing import Optional
 
 import numpy as np
 
-import config
+from ldm import config
 from ldm.clip.encoders import TextEncoder
-from ldm.clip.folder import load_tokenizer
 from ldm.clip.pair import ClipPair
+from ldm.clip.tokenizer import load_tokenizer
 from ldm.clip.tower import tower_config
-from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
-from ldm.training.flags.arguments import DataArguments
+from ldm.training.batches.loader import Collator
+from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
 from ldm.training.tasks.hard_negatives import HardNegatives

@@ -6,7 +6,7 @@ from typing import ClassVar, Optional
 
 import paddle
 
-import config
+from ldm import config
 from ldm.data.dataset import ImageTextDataset
 from ldm.features import DecoderFeatures
 from ldm.frozen import open_release
@@ -14,10 +14,10 @@ from ldm.generation.sampling import to_uint8
 from ldm.model_b import ModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
-from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import DecoderDraws, Squares
-from ldm.training.flags.arguments import SquaresDataArguments
+from ldm.training.batches.loader import Collator
+from ldm.training.flags.data import SquaresDataArguments
 from ldm.training.flags.values import SHARE, SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
 from ldm.training.tasks.method import PartsArguments, choose_trained

@@ -7,17 +7,17 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-import config
+from ldm import config
 from ldm.common.precision import float32_region
 from ldm.features import cut_squares
 from ldm.frozen import Frozen
 from ldm.generation.sampling import to_uint8
 from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating
-from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import LatentNoiseDraws, Squares
-from ldm.training.flags.arguments import SquaresDataArguments
+from ldm.training.batches.loader import Collator
+from ldm.training.flags.data import SquaresDataArguments
 from ldm.training.flags.values import SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
 from ldm.training.watching.pictures import SHOWN, Pictures, first_images, weights_stamp

@@ -4,15 +4,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import ClassVar, Optional
 
-import config
+from ldm import config
 from ldm.data.captions import read_captions
 from ldm.frozen import open_release
 from ldm.model_c import ModelC
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output
-from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import PriorDraws
-from ldm.training.flags.arguments import DataArguments
+from ldm.training.batches.loader import Collator
+from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import EVERY, SHARE, SIDE, STEPS, Range, check_values, number
 from ldm.training.task import Task
 from ldm.training.tasks.method import MethodArguments, apply_method

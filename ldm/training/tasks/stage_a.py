@@ -6,13 +6,13 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-import config
+from ldm import config
 from ldm.generation.sampling import to_uint8
 from ldm.stage import evaluating
-from ldm.training.batches.collate import Collator
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import QuantisedDraws
-from ldm.training.flags.arguments import DataArguments
+from ldm.training.batches.loader import Collator
+from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import SHARE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
 from ldm.training.watching.pictures import SHOWN, Pictures, first_images, weights_stamp

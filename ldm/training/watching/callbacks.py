@@ -6,9 +6,9 @@ import paddle
 from paddlenlp.trainer import TrainerCallback
 from paddlenlp.trainer.integrations import VisualDLCallback
 
+from ldm.training.checkpoints.rng_state import preserved_rng_state
 from ldm.training.optimizer import global_norm, gradient_shard
 from ldm.training.watching.pictures import Pictures, base_column, save_or_warn, sheet_of
-from ldm.training.watching.unchanged import undisturbed
 
 
 class GradientNorm(TrainerCallback):
@@ -36,13 +36,13 @@ class GradientNorm(TrainerCallback):
         return {**logs, "grad_norm": round(self.value, 6)} if self.value is not None and "loss" in logs else logs
 
 
-class Look(TrainerCallback):
+class ImageLogger(TrainerCallback):
     """At the start, every so many steps and at the end: the loss on fixed noise, and sheets of the task's pictures.
 
     The step loss jumps with the noise levels drawn; `fixed_loss` is taken on the same samples, noise and times
     throughout, and shows within a few steps whether anything is learned. A sheet shows the weights, their average where
     there is one, and beside them the model that the run started from; as PNG in `pictures/` and in VisualDL. Only the
-    first process looks, and nothing that it does changes the run.
+    first process logs, and nothing that it does changes the run.
     """
 
     def __init__(self, trainer):
@@ -55,27 +55,27 @@ class Look(TrainerCallback):
             return
         for pictures in self.trainer.task.pictures:
             if self._period(pictures):
-                with undisturbed():
+                with preserved_rng_state():
                     folder = Path(args.output_dir) / "pictures" / "base"
                     self.base[pictures.name] = base_column(pictures, folder)
 
     def on_train_begin(self, args, state, control, **kwargs):
         resumed = state.global_step > 0  # then what costs minutes waits for its turn
-        self.look(args, state, control, lambda period, own: not (resumed and own))
+        self.log(args, state, control, lambda period, own: not (resumed and own))
 
     def on_step_end(self, args, state, control, **kwargs):
         step, last = state.global_step, state.global_step == state.max_steps
-        self.look(args, state, control, lambda period, own: last or step % period == 0)
+        self.log(args, state, control, lambda period, own: last or step % period == 0)
 
-    def look(self, args, state, control, due):
-        """due(period, whether it is of these pictures alone) says what is looked at."""
+    def log(self, args, state, control, due):
+        """due(period, whether it is of these pictures alone): whether it is their turn."""
         if not state.is_world_process_zero:
             return
         losses = args.image_logging_steps and due(args.image_logging_steps, False)
         chosen = [p for p in self.trainer.task.pictures if self._period(p) and due(self._period(p), p.every > 0)]
         if not (losses or chosen):
             return
-        with undisturbed(), self.trainer.pace.aside():
+        with preserved_rng_state(), self.trainer.pace.aside():
             if losses:
                 should_log = control.should_log
                 self.trainer.log(self.trainer.fixed_losses())

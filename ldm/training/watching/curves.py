@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from ldm.common.atomic import atomic_path
-from ldm.training.checkpoints.staging import numbered
+from ldm.training.checkpoints.staging import checkpoint_folders
 
 PANEL = (3.2, 2.6)  # inches
-LEVEL = "loss_t"  # what ldm/training/watching/levels.py calls them
+PREFIX = "loss_t"  # of the losses by noise level, see noise_level_losses.py
 
 
 def read_history(run) -> list[dict]:
@@ -15,7 +15,7 @@ def read_history(run) -> list[dict]:
     folder = Path(run)
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder} is no folder: give the --output_dir of a training run.")
-    candidates = [place / "trainer_state.json" for place in (folder, *numbered(folder)[-1:])]
+    candidates = [place / "trainer_state.json" for place in (folder, *checkpoint_folders(folder)[-1:])]
     states = [json.loads(path.read_text()) for path in candidates if path.is_file()]
     if not states:
         raise FileNotFoundError(f"{folder} has no trainer_state.json: it appears with the first checkpoint.")
@@ -28,9 +28,9 @@ def series(history: list[dict], name: str) -> tuple[list, list]:
     return [step for step, _ in found], [value for _, value in found]
 
 
-def levels_of(history: list[dict]) -> list[str]:
+def noise_level_losses_of(history: list[dict]) -> list[str]:
     """The names of the losses by noise level, from the least noise up."""
-    return sorted({name for entry in history for name in entry if name.startswith(LEVEL)})
+    return sorted({name for entry in history for name in entry if name.startswith(PREFIX)})
 
 
 def labels(runs: list) -> list[str]:
@@ -47,14 +47,14 @@ def plot_runs(runs: list, path):
     from matplotlib import pyplot
 
     histories = [read_history(run) for run in runs]
-    known = any(levels_of(history) for history in histories)
+    known = any(noise_level_losses_of(history) for history in histories)
     size = (PANEL[0] * len(histories), PANEL[1] * (1 + known))
     figure, panels = pyplot.subplots(1 + known, len(histories), figsize=size, squeeze=False)
     for axes, history in zip(panels[1] if known else (), histories):
-        names = levels_of(history)
+        names = noise_level_losses_of(history)
         for index, name in enumerate(names):
             colour = pyplot.get_cmap("viridis")(index / max(1, len(names) - 1))
-            label = name.removeprefix(LEVEL).replace("_", "-")
+            label = name.removeprefix(PREFIX).replace("_", "-")
             axes.plot(*series(history, name), color=colour, linewidth=0.8, label=label)
         axes.set_yscale("log")
         axes.set_xlabel("step", fontsize=8)

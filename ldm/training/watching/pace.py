@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from time import monotonic
 
 import paddle
-from paddle.io import DataLoader
-from paddle.io.dataloader.collate import default_collate_fn
 
-from ldm.common.child_processes import EndWithParent, remove_forgotten_shared_memory
-from ldm.common.process_memory import peak_memory
-from ldm.training.batches.worker_errors import Guarded, GuardedCollate, checked
+from ldm.common.memory import peak_memory
 
 SHORTEST_MEMORY = 50  # steps that the remaining time is judged by, at least
 
@@ -82,30 +78,6 @@ class Pace:
             per_step = (now.time - oldest.time) / (now.step - oldest.step)
             entries["eta_seconds"] = round((max_steps - now.step) * per_step, 1)
         return entries
-
-
-class TimedDataLoader(DataLoader):
-    """Paddle's, which tells a Pace how long each batch was waited for. Its workers end with this process, and errors in
-    reading a sample are raised here as what they are.
-
-    Batches come through shared memory: without it, at 768 pixels and two workers, 42 to 54 images a second came instead
-    of 71 to 76, and the process that trains spent 5 to 14 ms on each instead of 0.5 to 1.4.
-    """
-
-    def __init__(self, pace: Pace, dataset, collate_fn=default_collate_fn, **options):
-        remove_forgotten_shared_memory()
-        guarded = {"collate_fn": GuardedCollate(collate_fn), "worker_init_fn": EndWithParent()}
-        super().__init__(Guarded(dataset), **guarded, **options)
-        self.pace = pace
-
-    def __iter__(self):
-        batches, end = super().__iter__(), object()
-        while True:
-            with self.pace.waiting():
-                batch = next(batches, end)
-            if batch is end:
-                return
-            yield checked(batch)
 
 
 def device_peak() -> int:

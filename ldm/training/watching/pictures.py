@@ -1,4 +1,4 @@
-"""What a run looks at: pictures of fixed captions or images, made by the weights as they are, laid out in a sheet."""
+"""Pictures that a run logs: of fixed captions or images, made by the weights as they are, laid out in a sheet."""
 
 from collections.abc import Callable
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -12,7 +12,7 @@ from paddlenlp.utils.log import logger
 from PIL import Image
 
 from ldm.common.images import read_settings, save_png
-from ldm.common.labelled_sheet import labelled_sheet
+from ldm.common.sheets import labelled_sheet
 
 SHOWN = 4  # images of the dataset
 BASE = "base model"
@@ -113,6 +113,6 @@ def _kept(path, record: dict):
 
 def sheet_of(pictures: Pictures, base: list, step: int, columns: dict) -> np.ndarray:
     """The sheet of a step, uint8 (H, W, 3). columns: {title: pictures} beside the originals and those of the base."""
-    whole = {"image": pictures.originals()} if pictures.originals else {}
-    whole |= {BASE: base, **columns}
-    return np.asarray(labelled_sheet(f"{pictures.title}, step {step}", whole, list(pictures.rows)))
+    table = {"image": pictures.originals()} if pictures.originals else {}
+    table |= {BASE: base, **columns}
+    return np.asarray(labelled_sheet(f"{pictures.title}, step {step}", table, list(pictures.rows)))

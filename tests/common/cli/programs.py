@@ -11,4 +11,5 @@ ABSURD = ("nan", "inf", "-inf", "1e30", "1" + "0" * 30, "-" + "9" * 23, "seven",
 
 
 def parser_of(name: str):
-    return importlib.import_module(name).make_parser()
+    main = importlib.import_module(name).main  # its own, or that of a module of ldm.programs
+    return importlib.import_module(main.__module__).make_parser()

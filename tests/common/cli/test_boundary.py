@@ -156,7 +156,6 @@ def test_parsing_and_preparing_are_within_the_boundary(capsys):
 
 PROGRAM = """
 import sys
-sys.path.insert(0, ".")
 from ldm.common.cli import run
 def work():
     for number in range(100_000):

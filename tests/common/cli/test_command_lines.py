@@ -21,7 +21,10 @@ def required(parser) -> list:
     """Arguments that the parser asks for, each with a value that suits it."""
     flags = [action for action in parser._actions if action.required and action.option_strings]
     positional = [action for action in parser._actions if action.required and not action.option_strings]
-    value = {action.dest: str(getattr(action.type, "minimum", "x")) for action in parser._actions}
+    value = {
+        action.dest: str(action.type.range.low) if isinstance(action.type, numbers.Number) else "x"
+        for action in parser._actions
+    }
     return [value[a.dest] for a in positional] + [text for a in flags for text in (a.option_strings[0], value[a.dest])]
 
 

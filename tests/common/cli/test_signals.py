@@ -8,36 +8,9 @@ import time
 
 import pytest
 from helpers import ROOT, in_session, session_ends
+from signalled import END, START, STOPPED, WAIT, ended, heed_all_signals, signal_name
 
 from ldm.common.cli import run
-
-START = """
-import os, signal, sys, time
-sys.path.insert(0, ".")
-from pathlib import Path
-from ldm.common.atomic import atomic_path
-from ldm.common.cli import run
-from ldm.common.cli import signals
-signals.GRACE = 30.0  # so long a loaded machine may take; what is about the time sets its own
-folder = Path(sys.argv[1])
-def ready():
-    print("ready", flush=True)
-"""
-END = """
-sys.exit(run("program.py", work))
-"""
-WAIT = """
-def work():
-    ready()
-    time.sleep(60)
-"""
-STOPPED = "program.py: stopped by {}; files that were complete are kept, no half-written ones.\n"
-
-
-def heed_all_signals():
-    """In a child: a shell's background jobs are born without Ctrl-C, and those of nohup without the end of a terminal."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -59,15 +32,6 @@ def start(tmp_path):
     for process in begun:
         process.kill()
         process.communicate()
-
-
-def ended(process, *numbers) -> tuple:
-    """Send signals; exit status and standard error."""
-    for number in numbers:
-        process.send_signal(number)
-        time.sleep(0.2)
-    _, said = process.communicate(timeout=120)
-    return process.returncode, said
 
 
 @pytest.mark.parametrize(
@@ -220,10 +184,6 @@ def test_forked_children_end_with_it_and_say_nothing(start, number, status):
     # As long as a child lives it holds the pipe
     assert process.communicate(timeout=60)[1] == ("" if status == -9 else STOPPED.format(signal_name(number)))
     assert process.returncode == status and session_ends(process.pid)
-
-
-def signal_name(number) -> str:
-    return "Ctrl-C" if number == signal.SIGINT else "SIGTERM"
 
 
 def test_ours_hold_after_the_imports(start):

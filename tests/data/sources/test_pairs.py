@@ -6,9 +6,9 @@ import pickle
 import pytest
 from PIL import Image
 
-from ldm.data.sources.names import Names
 from ldm.data.sources.opening import open_source
 from ldm.data.sources.pairs import PairFolder
+from ldm.data.sources.source import Names
 
 
 def add(folder, name, caption="a caption", suffix=".png"):

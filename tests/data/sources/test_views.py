@@ -1,4 +1,4 @@
-"""Crops, mirroring and shapes of dataset items: functions of the visit alone, the fixed view for plain numbers."""
+"""Crops, mirroring and shapes of dataset items: functions of the view alone, the fixed view for plain numbers."""
 
 import pickle
 
@@ -7,11 +7,10 @@ import pytest
 from PIL import Image
 
 from ldm.data.buckets import AspectBuckets
-from ldm.data.crops import place_crop, smart_place
-from ldm.data.dataset import ImageTextDataset
+from ldm.data.dataset import ImageTextDataset, View
 from ldm.data.image_sizes import image_sizes
 from ldm.data.sources.opening import open_source
-from ldm.data.visit import Visit
+from ldm.data.transforms import place_crop, smart_place
 
 SHAPES = [(200, 100), (100, 200), (128, 128)]
 
@@ -26,24 +25,24 @@ def source(tmp_path):
     return open_source(tmp_path)
 
 
-def test_a_visit_is_a_number_that_travels():
-    visit = Visit(5, 1, 2, 3)
-    assert visit == 5 and [10, 11, 12, 13, 14, 15][visit] == 15
-    copied = pickle.loads(pickle.dumps(visit))
+def test_a_view_is_a_number_that_travels():
+    view = View(5, 1, 2, 3)
+    assert view == 5 and [10, 11, 12, 13, 14, 15][view] == 15
+    copied = pickle.loads(pickle.dumps(view))
     assert (copied, copied.seed, copied.epoch, copied.bucket) == (5, 1, 2, 3)
-    assert copied.draws().random() == visit.draws().random()
-    others = [Visit(6, 1, 2, 3), Visit(5, 2, 2, 3), Visit(5, 1, 3, 3)]
-    assert all(other.draws().random() != visit.draws().random() for other in others)
+    assert copied.draws().random() == view.draws().random()
+    others = [View(6, 1, 2, 3), View(5, 2, 2, 3), View(5, 1, 3, 3)]
+    assert all(other.draws().random() != view.draws().random() for other in others)
 
 
-def test_random_views_are_functions_of_the_visit(source):
+def test_random_views_are_functions_of_the_view(source):
     dataset = ImageTextDataset(source, 64, clip_size=32, crop="random", flip=True)
-    views = [dataset[Visit(0, 0, epoch)]["image"] for epoch in range(20)]
-    assert all(np.array_equal(view, dataset[Visit(0, 0, epoch)]["image"]) for epoch, view in enumerate(views))
+    views = [dataset[View(0, 0, epoch)]["image"] for epoch in range(20)]
+    assert all(np.array_equal(view, dataset[View(0, 0, epoch)]["image"]) for epoch, view in enumerate(views))
     assert len({view.tobytes() for view in views}) > 10
     mirrored = [view[0, 0, 0] > view[0, 0, -1] for view in views]  # red grows to the right in the file
     assert 4 < sum(mirrored) < 16
-    assert dataset[Visit(0, 0, 0)]["clip_pixels"].shape == (3, 32, 32)
+    assert dataset[View(0, 0, 0)]["clip_pixels"].shape == (3, 32, 32)
 
 
 def test_plain_numbers_give_the_fixed_view(source):
@@ -52,16 +51,16 @@ def test_plain_numbers_give_the_fixed_view(source):
     for index in range(3):
         assert np.array_equal(varied[index]["image"], plain[index]["image"])
         assert varied[index]["index"] == index and varied[index]["caption"] == f"caption {index}"
-        assert np.array_equal(plain[Visit(index, 0, 0)]["image"], plain[index]["image"])  # nothing random was asked for
+        assert np.array_equal(plain[View(index, 0, 0)]["image"], plain[index]["image"])  # nothing random was asked for
 
 
-def test_items_have_the_shape_of_the_visits_bucket(source):
+def test_items_have_the_shape_of_the_views_bucket(source):
     sizes, problems = image_sizes(source)
     assert sizes.tolist() == [list(shape) for shape in SHAPES] and not problems
     buckets = AspectBuckets(128, sizes)
     dataset = ImageTextDataset(source, 128, buckets=buckets)
     for index, expected in enumerate([(3, 64, 160), (3, 160, 64), (3, 128, 128)]):
-        assert dataset[Visit(index, 0, 0, buckets.own[index])]["image"].shape == expected
+        assert dataset[View(index, 0, 0, buckets.own[index])]["image"].shape == expected
 
 
 def test_random_crops_reach_every_place_and_centre_crops_one():

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from spoiled import spoiled_release
 
-from ldm.demo.evaluation import judge
+from ldm.demo.evaluation import grid, judge
 from ldm.demo.evaluation.settings import PARTS, EvaluationSettings
 
 SMALL = ["--count", "4", "--steps", "2", "--decoder_steps", "1", "--grid_count", "2", "--size", "256"]
@@ -22,10 +22,13 @@ def evaluate(*arguments) -> int:
 
 @pytest.fixture(scope="module")
 def folder(rule_release, tmp_path_factory):
-    """The output of one run over all parts."""
+    """The output of one run over all parts, with two of the grid's twelve cells: test_parts.py asks for all."""
     pytest.importorskip("skimage.metrics")
     folder = tmp_path_factory.mktemp("evaluation")
-    assert evaluate("--weights", rule_release, "--output_dir", folder, *SMALL) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(grid, "CFGS", (1.0, 2.0))
+        patch.setattr(grid, "STEPS", (2,))
+        assert evaluate("--weights", rule_release, "--output_dir", folder, *SMALL) == 0
     return folder
 
 
@@ -39,7 +42,7 @@ def test_all_parts_are_measured_and_written(folder):
     results = {name: record["result"] for name, record in document["parts"].items()}
     assert all(row["share"] == 1 for row in results["judge"]["scores"])
     assert sum({row["objects"]: row["total"] for row in results["prompts"]["scores"]}.values()) == 4
-    assert len(results["grid"]["cells"]) == 12
+    assert len(results["grid"]["cells"]) == 2
     assert results["reconstruction"]["likeness"]["stage_a"]["psnr"]["mean"] > 0
     assert results["previewer"]["side"] == 48
     assert "48" in results["clip"]["skipped"] and "32" in results["clip"]["skipped"]
@@ -144,7 +147,7 @@ def test_help_names_the_parts(capsys):
 
 
 def test_without_weights_the_demo_is_measured(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("config.WEIGHTS_PATH", str(tmp_path / "models"))
+    monkeypatch.setattr("ldm.config.WEIGHTS_PATH", str(tmp_path / "models"))
     assert evaluate("--parts", "judge", "--count", "4", "--output_dir", tmp_path) == 0
     assert "using the bundled demo model" in capsys.readouterr().out
 

@@ -10,14 +10,12 @@ import pytest
 from PIL import Image
 
 from ldm.demo.evaluation import grid, judge, prompts, retrieval, seeds
-from ldm.demo.evaluation.bench import Bench, batch_slices, cascade_generator
-from ldm.demo.evaluation.examples import held_out_examples
+from ldm.demo.evaluation.bench import Bench, batch_slices, cascade_generator, held_out_examples
 from ldm.demo.evaluation.latents import prior_latents, training_size
 from ldm.demo.evaluation.results import RESULTS_FILE, open_results
 from ldm.demo.evaluation.scores import find_row
-from ldm.demo.evaluation.settings import PARTS, EvaluationSettings
+from ldm.demo.evaluation.settings import PARTS, EvaluationSettings, Untrustworthy
 from ldm.demo.evaluation.suite import SUITE, measure_parts
-from ldm.demo.evaluation.untrustworthy import Untrustworthy
 from ldm.demo.scenes.dataset import SceneSettings, make_example
 from ldm.demo.scenes.render import render
 from ldm.demo.scenes.sampling import held_out

@@ -9,7 +9,7 @@ import pytest
 from ldm.demo.evaluation import words
 from ldm.demo.evaluation.bench import Bench
 from ldm.demo.evaluation.settings import EvaluationSettings
-from ldm.demo.evaluation.swaps import SWAPS, changed_captions, swapped
+from ldm.demo.evaluation.words import SWAPS, changed_captions, swapped
 from ldm.diffusion.schedule import CosineSchedule, undiffuse
 
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scene_samples import disturb, one, scenes_of_both_splits, two
 
-from ldm.demo.scenes.checker import ATTRIBUTES, check, format_table, judge, score
+from ldm.demo.scenes.checker import ATTRIBUTES, check, judge, score
 from ldm.demo.scenes.reading import read, size_word
 from ldm.demo.scenes.render import render
 from ldm.demo.scenes.scene import SIZES, Background
@@ -171,13 +171,11 @@ def test_what_is_no_picture_is_refused(image):
         read(image)
 
 
-def test_tables_are_refused_for_unequal_lists_and_print(table):
+def test_unequal_lists_are_refused_and_a_single_picture_has_no_chance():
     with pytest.raises(ValueError):
         score([], [one()])
-    text = format_table(table)
-    assert len(text.splitlines()) == 1 + 2 * len(ATTRIBUTES) and "100.0%" in text and "chance" in text
     (line,) = [line for line in score([read(render(one()))], [one()]) if line.attribute == "all"]
-    assert line.chance is None and line.share == 1 and "-" in format_table([line])
+    assert line.chance is None and line.share == 1
 
 
 def test_a_judgement_needs_no_picture(scenes):

@@ -34,7 +34,7 @@ VALUES = (
     ),
     *("{0..999999999}", "--", "-", "x" * 2000, nested(500), "[1, 2]", "{}", "'", '"', "\n", "a\nb", "%s", "$HOME"),
 )
-# Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus.py parses that
+# Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus/flags.py parses that
 CAREFUL = {"--dataloader_num_workers": ("-1", "nan", "x", "1.5", "0")}
 NOT_TRIED = ("--help", "--debug")  # that ends with a traceback on purpose
 
@@ -94,24 +94,24 @@ def infer_with(folder, flags):
 
 
 def cache_with(folder, flags):
-    import cache_features
+    from ldm.programs import cache_features
 
     paths = ("--weights_path", folder / "release", "--dataset_path", folder / "few", "--feature_cache", folder / "made")
     main_of(cache_features.main, [*paths, "--resolution", 64, *flags])
 
 
 def convert_with(folder, flags):
-    import convert_unet_weight
+    from ldm.programs import convert_unet
 
     target = folder / "made" / "converted.safetensors"
     main_of(
-        convert_unet_weight.main,
+        convert_unet.main,
         ["--input", folder / "release" / "stage_c_lite.safetensors", "--output", target, *flags],
     )
 
 
 def merge_with(folder, flags):
-    import convert_lora
+    from ldm.programs import convert_lora
 
     target, prior = folder / "made" / "merged.safetensors", folder / "release" / "stage_c_lite.safetensors"
     main_of(

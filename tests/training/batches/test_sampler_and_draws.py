@@ -6,7 +6,7 @@ import pytest
 
 from ldm.data.buckets import AspectBuckets
 from ldm.training.batches.draws import DecoderDraws, PriorDraws, Squares, dropout_seed, streams
-from ldm.training.batches.sampler import RunSampler, fixed_batches
+from ldm.training.batches.order import RunSampler, fixed_batches
 
 DATASET = list(range(10))
 
@@ -162,14 +162,14 @@ def test_ranks_share_a_bucket_and_no_sample():
     assert one == [first + second for first, second in zip(*ranks)]
     for first, second in zip(*ranks):
         assert first[0][3] == second[0][3]
-        assert not {visit[:3:2] for visit in first} & {visit[:3:2] for visit in second}
+        assert not {view[:3:2] for view in first} & {view[:3:2] for view in second}
 
 
-def test_visits_know_their_epoch():
+def test_views_know_their_epoch():
     sampler = RunSampler(DATASET, 4, 10, 3)
-    visits = [visit for batch in sampler for visit in batch]
-    assert [visit.epoch for visit in visits] == [position // 10 for position in range(40)]
-    assert {(visit.seed, visit.bucket) for visit in visits} == {(3, -1)}
+    views = [view for batch in sampler for view in batch]
+    assert [view.epoch for view in views] == [position // 10 for position in range(40)]
+    assert {(view.seed, view.bucket) for view in views} == {(3, -1)}
 
 
 def test_fixed_batches_can_be_stacked():

@@ -8,7 +8,8 @@ import pytest
 from paddle.io import Dataset
 
 from ldm.common.cli.failures import line_of
-from ldm.training.watching.pace import Pace, TimedDataLoader
+from ldm.training.batches.loader import TimedDataLoader
+from ldm.training.watching.pace import Pace
 
 
 def read_all(fail, workers, collate=None):

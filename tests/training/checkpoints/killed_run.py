@@ -13,11 +13,8 @@ import os
 import signal
 import sys
 import threading
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
-
-from ldm.common.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 prepare()
 

@@ -10,7 +10,8 @@ import paddle
 import pytest
 
 from ldm.common.hashing import sha256_of
-from ldm.training.checkpoints.files import check_networks, extract_unet, find_state_file, save_networks
+from ldm.training.checkpoints.export import extract_unet
+from ldm.training.checkpoints.files import check_networks, find_state_file, save_networks
 from ldm.training.checkpoints.staging import MANIFEST
 from ldm.training.task import NetworkEntry
 from ldm.weights.files import TensorFile
@@ -62,10 +63,10 @@ def test_a_checkpoint_that_lacks_files_of_its_list_is_not_taken(checkpoint, tmp_
     shutil.copytree(folder, damaged)
     (damaged / MANIFEST).write_text(json.dumps({"bytes": {"model_state.pdparams": 1}}))
     assert find_state_file(tmp_path) == folder / "model_state.pdparams"
-    with pytest.raises(ValueError, match="checkpoint-12 is not whole: its model_state.pdparams has"):
+    with pytest.raises(ValueError, match="checkpoint-12 is not complete: its model_state.pdparams has"):
         find_state_file(damaged)
     shutil.rmtree(folder)
-    with pytest.raises(FileNotFoundError, match="whole checkpoint-N"):
+    with pytest.raises(FileNotFoundError, match="complete checkpoint-N"):
         find_state_file(tmp_path)
 
 

@@ -7,8 +7,8 @@ import paddle
 import pytest
 from small_release import write_scenes_and_release
 
+from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
-from ldm.data.folder import ImageTextFolder
 from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.frozen import open_release
 from ldm.training.batches.cached import features_recipe

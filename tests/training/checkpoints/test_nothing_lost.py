@@ -8,9 +8,9 @@ import paddle
 import pytest
 from small_release import write_scenes_and_release
 
+from ldm.programs.train import prior as train_prior
 from ldm.training.checkpoints.lock import output_lock
-from ldm.training.checkpoints.staging import EVIDENCE, STAGING, numbered
-from ldm.training.program import training_program
+from ldm.training.checkpoints.staging import EVIDENCE, STAGING, checkpoint_folders
 from ldm.training.trainer import CascadeTrainer
 
 PROGRAM = "train_stage_c_trainer.py"
@@ -32,7 +32,7 @@ def start(folder, output, *more) -> int:
         "--learning_rate 1e-3 --dataloader_num_workers 0 --logging_steps 1"
     )
     with paddle.utils.unique_name.guard():
-        return training_program(PROGRAM, "prior", [*command.split(), *more])
+        return train_prior([*command.split(), *more])
 
 
 def spoil_weight(trainer):
@@ -57,7 +57,7 @@ def test_a_lora_that_is_not_finite_is_kept_aside_too(good, tmp_path, capsys, mon
     original = CascadeTrainer.non_finite
     monkeypatch.setattr(CascadeTrainer, "non_finite", lambda trainer: (spoil_first(trainer), original(trainer))[1])
     assert start(good, tmp_path / "output", "--method", "lora") == 2
-    assert "lora.weights" in capsys.readouterr().err and not numbered(tmp_path / "output")
+    assert "lora.weights" in capsys.readouterr().err and not checkpoint_folders(tmp_path / "output")
 
 
 def spoil_first(trainer):
@@ -82,7 +82,7 @@ def test_a_state_that_is_not_finite_is_kept_aside_and_the_last_good_checkpoint_s
     message = capsys.readouterr().err
     line = message[message.rindex(f"{PROGRAM}: ") :]
     assert named[0] in line and "Step 4" in line and str(tmp_path / "output" / EVIDENCE / "checkpoint-4") in line
-    assert [path.name for path in numbered(tmp_path / "output")] == ["checkpoint-2"]
+    assert [path.name for path in checkpoint_folders(tmp_path / "output")] == ["checkpoint-2"]
     assert (tmp_path / "output" / EVIDENCE / "checkpoint-4" / MODEL).is_file()
     assert not (tmp_path / "output" / MODEL).exists()
     assert start(good, tmp_path / "output") == 0  # goes on from checkpoint-2
@@ -131,7 +131,7 @@ def test_a_full_disk_costs_nothing_but_the_checkpoint_being_written(good, tmp_pa
         assert start(good, output) == 2
     line = capsys.readouterr().err
     assert "checkpoint-4 could not be written (No space left on device)" in line and "free some space" in line
-    assert [path.name for path in numbered(output)] == ["checkpoint-2"]
+    assert [path.name for path in checkpoint_folders(output)] == ["checkpoint-2"]
     assert not (output / STAGING / "checkpoint-4").exists()
     assert start(good, output) == 0
     assert (output / MODEL).read_bytes() == (good / "undisturbed" / MODEL).read_bytes()

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is not taken: lists of files, leftovers of killed runs, rotation."""
+"""A checkpoint is complete or it is not taken: lists of files, leftovers of killed runs, rotation."""
 
 import os
 import shutil
@@ -8,9 +8,9 @@ import pytest
 from ldm.training.checkpoints.staging import (
     MANIFEST,
     STAGING,
+    checkpoint_folders,
     finish,
-    last_whole,
-    numbered,
+    last_complete,
     problem_of,
     rotate,
     stage,
@@ -48,10 +48,10 @@ def unlist(path):
 )
 def test_damaged_checkpoints_are_skipped_by_name(tmp_path, damage, message):
     older, newer = write(tmp_path, 9), write(tmp_path, 10)
-    assert problem_of(newer) is None and last_whole(tmp_path) == newer
+    assert problem_of(newer) is None and last_complete(tmp_path) == newer
     damage(newer)
     said = []
-    assert last_whole(tmp_path, said.append) == older
+    assert last_complete(tmp_path, said.append) == older
     assert len(said) == 1 and str(newer) in said[0] and message in said[0]
 
 
@@ -60,22 +60,22 @@ def test_checkpoints_without_a_list_count_when_the_last_file_is_complete(tmp_pat
 
     folder = tmp_path / "checkpoint-3"
     folder.mkdir()
-    assert last_whole(tmp_path, lambda text: None) is None
+    assert last_complete(tmp_path, lambda text: None) is None
     paddle.save({"last_epoch": 3, "last_lr": 0.5}, str(folder / "scheduler.pdparams"))
-    assert last_whole(tmp_path) == folder
+    assert last_complete(tmp_path) == folder
     content = (folder / "scheduler.pdparams").read_bytes()
     (folder / "scheduler.pdparams").write_bytes(content[:-1])
-    assert last_whole(tmp_path, lambda text: None) is None
+    assert last_complete(tmp_path, lambda text: None) is None
 
 
-def test_a_checkpoint_has_no_name_before_it_is_whole(tmp_path):
+def test_a_checkpoint_has_no_name_before_it_is_complete(tmp_path):
     final = tmp_path / "checkpoint-5"
     staged = stage(final) / final.name
     staged.mkdir()
     (staged / "weights").write_bytes(b"x")
-    assert numbered(tmp_path) == []
+    assert checkpoint_folders(tmp_path) == []
     finish(final)
-    assert numbered(tmp_path) == [final] and (final / MANIFEST).is_file() and not staged.exists()
+    assert checkpoint_folders(tmp_path) == [final] and (final / MANIFEST).is_file() and not staged.exists()
 
 
 def test_what_a_killed_run_leaves_is_finished_or_removed(tmp_path):
@@ -86,7 +86,7 @@ def test_what_a_killed_run_leaves_is_finished_or_removed(tmp_path):
     (half / "weights").write_bytes(b"x")
     said = []
     tidy(tmp_path, said.append)
-    assert numbered(tmp_path) == [complete] and problem_of(complete) is None
+    assert checkpoint_folders(tmp_path) == [complete] and problem_of(complete) is None
     assert not (tmp_path / STAGING).exists()
     assert len(said) == 1 and "checkpoint-8" in said[0]
 
@@ -95,7 +95,7 @@ def test_a_replaced_checkpoint_comes_back_if_the_new_one_is_lost(tmp_path):
     final = write(tmp_path, 4)
     os.rename(final, tmp_path / STAGING / "replaced-checkpoint-4")  # killed between the two renames
     tidy(tmp_path)
-    assert last_whole(tmp_path) == final
+    assert last_complete(tmp_path) == final
 
 
 def test_a_checkpoint_is_written_over_an_old_one(tmp_path):
@@ -104,14 +104,14 @@ def test_a_checkpoint_is_written_over_an_old_one(tmp_path):
     assert problem_of(write(tmp_path, 4)) is None
 
 
-def test_rotation_keeps_the_newest_whole_ones(tmp_path):
+def test_rotation_keeps_the_newest_complete_ones(tmp_path):
     paths = [write(tmp_path, step, age) for step, age in ((1, 50), (2, 40), (3, 30), (4, 20))]
     cut(paths[3])
     rotate(tmp_path, None)
-    assert len(numbered(tmp_path)) == 4
+    assert len(checkpoint_folders(tmp_path)) == 4
     rotate(tmp_path, 2)
-    assert numbered(tmp_path) == paths[1:3]
+    assert checkpoint_folders(tmp_path) == paths[1:3]
     shutil.rmtree(paths[1])
     cut(paths[2])
     rotate(tmp_path, 1)
-    assert numbered(tmp_path) == []
+    assert checkpoint_folders(tmp_path) == []

@@ -1,6 +1,6 @@
 """Whatever is wrong with the inputs: one message that names it and the remedy, exit status 2, and nothing is written.
 
-`python tests/training/flags/test_bad_inputs.py` writes docs/bad_inputs.md anew from what the trainer really says.
+`PYTHONPATH=tests python tests/training/flags/test_bad_inputs.py` writes docs/bad_inputs.md anew from what the trainer really says.
 """
 
 import re
@@ -8,23 +8,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":
-    sys.path[:0] = [str(Path(__file__).resolve().parents[level]) for level in (3, 2, 0)]
-
+import bad_checkpoints  # noqa: F401  (the cases register themselves)
+import bad_data  # noqa: F401
+import bad_flags  # noqa: F401
+import bad_inputs
+import bad_weights  # noqa: F401
 import pytest
-from bad_inputs import CASES, Inputs
+from bad_inputs import Inputs
 from helpers import ROOT
 from PIL import Image
 
-from ldm.training.program import training_program
+from ldm.programs.train import prior as train_prior
 
 TABLE = ROOT / "docs" / "bad_inputs.md"
 PROGRAM = "train_stage_c_trainer.py"
+SECTIONS = ("data", "flags", "weights", "checkpoints", "cache")
+CASES = dict(sorted(bad_inputs.CASES.items(), key=lambda item: SECTIONS.index(item[1][0])))
 HEAD = f"""# What wrong inputs get
 
-Every row is a case of `tests/bad_inputs.py`, run through `{PROGRAM}`: the message is what it really says (written
-by `python tests/training/flags/test_bad_inputs.py`, kept in step by a test), the exit status is 2, and the output folder gets no
-file. `...` stands for the folder of the test.
+Every row is a case in `tests/training/flags`, run through `{PROGRAM}`: the message is what it really says (written
+by `PYTHONPATH=tests python tests/training/flags/test_bad_inputs.py`, kept in step by a test), the exit status is 2, and the
+output folder gets no file. `...` stands for the folder of the test.
 """
 
 
@@ -69,7 +73,7 @@ def run_case(name: str, inputs: Inputs, monkeypatch, capture) -> str:
     before = files_below(inputs.output)
     capture()
     try:
-        status = training_program(PROGRAM, "prior", [*inputs.flags, *more])
+        status = train_prior([*inputs.flags, *more])
     except SystemExit as stop:  # the parser's own
         status = stop.code
     message = capture()
@@ -93,7 +97,7 @@ def test_a_bad_input_is_one_clear_error(name, tmp_path, rule_release, three_pict
         assert piece in message, message
     assert "Traceback" not in message
     assert row(name, shortened(message, tmp_path)) in TABLE.read_text(encoding="utf-8"), (
-        "docs/bad_inputs.md says something else: write it again with python tests/training/flags/test_bad_inputs.py"
+        "docs/bad_inputs.md says something else: write it again as its first lines say"
     )
 
 

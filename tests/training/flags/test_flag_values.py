@@ -6,9 +6,10 @@ from typing import get_type_hints
 
 import pytest
 
+from ldm.common.cli.numbers import Range
 from ldm.training.flags.arguments import CascadeTrainingArguments, parse_into
 from ldm.training.flags.inherited import HARMLESS, RANGES, REFUSED
-from ldm.training.flags.values import Range, check_values, is_number, number, ranges_of
+from ldm.training.flags.values import check_values, is_number, number, ranges_of
 from ldm.training.tasks import clip, decoder, previewer, prior, stage_a
 
 BASE = ["--output_dir", "out", "--do_train"]

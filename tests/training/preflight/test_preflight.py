@@ -11,14 +11,14 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from ldm.common.preflight_report import PreflightFailed, Report
-from ldm.data.folder import ImageTextFolder
+from ldm.data.dataset import ImageTextFolder
+from ldm.programs.train import prior as train_prior
 from ldm.training.flags.arguments import parse_into
 from ldm.training.preflight.checks import preflight
 from ldm.training.preflight.data import histogram, judge_latents
 from ldm.training.preflight.room import check_disk, checkpoint_bytes
 from ldm.training.preflight.step import drawn_for, first_batch, try_step
 from ldm.training.preflight.weights import check_image_size
-from ldm.training.program import training_program
 from ldm.training.run import build_trainer, train
 from ldm.training.task import NetworkEntry
 from ldm.training.tasks import previewer, prior
@@ -49,7 +49,7 @@ def equal(one: dict, other: dict) -> bool:
 def test_a_dry_run_reports_and_writes_nothing(inputs, capsys):
     inputs.output = inputs.output / "not" / "there"
     more = ["--dry_run", "True", "--aspect_buckets", "True", "--save_steps", "1", "--save_total_limit", "1"]
-    assert training_program("t", "prior", [*inputs.flags, *more]) == 0
+    assert train_prior([*inputs.flags, *more]) == 0
     said = capsys.readouterr().out
     for piece in (
         "samples       3, each with its caption",
@@ -87,7 +87,7 @@ def test_a_prior_that_is_taught_another_size_is_warned_of(tmp_path, taught, warn
 def test_problems_are_listed_together(inputs, monkeypatch, capsys):
     monkeypatch.setattr("ldm.training.preflight.room.free_on_disk", lambda folder: 1 << 20)
     monkeypatch.setattr("ldm.training.preflight.room.available", lambda: 1 << 20)
-    assert training_program("t", "prior", [*inputs.flags, "--dry_run", "True"]) == 2
+    assert train_prior([*inputs.flags, "--dry_run", "True"]) == 2
     said = capsys.readouterr()
     assert "2 problems" in said.err and " 1. --output_dir" in said.err and " 2. A step needs" in said.err
     assert "samples" in said.out and "one step" not in said.out

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from helpers import ROOT
 
-from ldm.common.memory_now import allocated, forget_peak, peak_allocated
+from ldm.common.memory import allocated, peak_allocated, reset_peak
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.variants import variant_config
@@ -25,7 +25,7 @@ def measured(network, *inputs):
     """(bytes kept for the backward pass, most bytes in it) of the second step: gradients are there already."""
     network.train()
     for _ in range(2):
-        forget_peak()
+        reset_peak()
         before = allocated()
         output = network(*inputs)
         loss = (output * output).mean()

@@ -4,8 +4,8 @@ import paddle
 import pytest
 from small_release import stir, write_scenes_and_release
 
+from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
-from ldm.data.folder import ImageTextFolder
 from ldm.features import DecoderFeatures
 from ldm.frozen import open_release
 from ldm.training.batches.cached import features_recipe

@@ -8,46 +8,18 @@ import numpy as np
 import paddle
 import pytest
 from helpers import distance, run_python
+from lora_runs import LORA, PRIOR, TOKENS, base, flags, run
 
 from ldm.adapters.files import read_lora
 from ldm.adapters.lora import find_targets
-from ldm.demo.scenes.dataset import SceneSettings, write_scenes
-from ldm.frozen import Frozen
 from ldm.model_c import ModelC
-from ldm.training.checkpoints.files import export_networks, read_networks
+from ldm.training.checkpoints.export import export_networks
 from ldm.training.flags.arguments import parse_into
-from ldm.training.run import build_trainer, train
-from ldm.training.task import NetworkEntry
+from ldm.training.run import build_trainer
 from ldm.training.tasks import prior
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import WeightsMismatch
 from ldm.weights.release import Release, build_unfilled, load_network, network_config, output_size
-
-PRIOR = "stage_c_lite.safetensors"
-LORA = "--method lora --lora_rank 2 --learning_rate 1e-2"
-TOKENS = ["--learn_tokens", "[fox]:^f</w>|^o</w>", "^a</w>$"]
-
-
-@pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scenes")
-    write_scenes(folder, SceneSettings(8, 64), 1, iter)
-    for path in folder.rglob("*.txt"):
-        path.write_text(f"a [fox] {path.read_text()}")
-    return folder
-
-
-def flags(release, scenes, output, more="", lists=()):
-    common = (
-        f"--do_train --weights_path {release} --dataset_path {scenes} --output_dir {output} --resolution 64 "
-        "--per_device_train_batch_size 4 --image_logging_steps 8 --num_inference_steps 1 --logging_steps 4 "
-    )
-    return [*(common + more).split(), *lists]
-
-
-def run(release, scenes, output, more="", lists=()):
-    groups = parse_into(prior.GROUPS, flags(release, scenes, output, more, lists))
-    return train(prior.build_task, *groups)
 
 
 @pytest.fixture(scope="module")
@@ -61,10 +33,6 @@ def trained(rule_release, scenes, tmp_path_factory):
 def extract(output, target, *more):
     assert extract_unet_weights.main(["--checkpoint_path", str(output), "--model_file", str(target), *more]) == 0
     return target
-
-
-def base(rule_release):
-    return load_network(rule_release / PRIOR, "stage_c")
 
 
 def fixed_losses(output):
@@ -152,8 +120,8 @@ def test_a_resumed_run_ends_bit_identical(rule_release, scenes, trained, tmp_pat
         *flags(rule_release, scenes, "{}", f"{LORA} --max_steps 8 --save_steps 4 --ema_decay 0.9 --lora_dropout 0.1"),
         *TOKENS,
     ]
-    code = "import sys, json; from ldm.training.program import training_program\n"
-    code += "sys.exit(training_program('t', 'prior', json.loads(sys.argv[1])))"
+    code = "import sys, json; from ldm.programs.train import prior\n"
+    code += "sys.exit(prior(json.loads(sys.argv[1])))"
     for name in ("whole", "resumed"):
         if name == "resumed":
             shutil.copytree(tmp_path / "whole" / "checkpoint-4", tmp_path / "resumed" / "checkpoint-4")
@@ -236,105 +204,3 @@ def test_tokens_alone_and_tokens_beside_all_of_the_prior(rule_release, scenes, t
     with TensorFile(tmp_path / "both.safetensors") as file:
         assert set(file.keys()) == {"embeddings.embeddings", "embeddings.indices"}
         assert np.abs(file.read_numpy("embeddings.embeddings")).max(axis=1).all()
-
-
-def test_new_tokens_start_as_a_mean_and_the_files_stay(rule_release):
-    text = Frozen(Release(rule_release)).text
-    before = {path: path.read_bytes() for path in (rule_release / "tokenizer").iterdir()}
-    weight, vocabulary = text.model.get_input_embeddings().weight.numpy(), text.tokenizer.get_vocab()
-    learned = text.learn_tokens(["[fox]:^f</w>|^o</w>", "^a</w>$"])
-    expected = weight[[vocabulary["f</w>"], vocabulary["o</w>"]]].mean(axis=0)
-    assert learned.indices.tolist() == [vocabulary["a</w>"], len(weight)]
-    assert np.allclose(text.model.get_input_embeddings().weight.numpy()[-1], expected, atol=1e-7)
-    ids, _ = text.tokenize(["a [fox] in the snow"])
-    assert (ids[0] == len(weight)).sum() == 1
-    assert before == {path: path.read_bytes() for path in (rule_release / "tokenizer").iterdir()}
-
-
-def test_parts_are_frozen_by_pattern(rule_release, scenes, tmp_path):
-    run(rule_release, scenes, tmp_path, "--max_steps 2 --train_only .attn clf --freeze *.bias --learning_rate 1e-2")
-    state = paddle.load(str(tmp_path / "model_state.pdparams"))
-    for key, value in base(rule_release).state_dict().items():
-        trained = (".attn" in key or "clf" in key) and not key.endswith(".bias")
-        assert np.array_equal(value.numpy(), np.asarray(state[f"unet.{key}"])) != trained, key
-
-
-@pytest.mark.parametrize(
-    "more, lists, message",
-    [
-        ("--method lore", [], "--method must be one of"),
-        ("--lora_rank 8", [], "--lora_rank is for --method lora"),
-        ("--method lora --lora_rank 0", [], "lora_rank must be at least 1"),
-        ("--method lora --lora_dropout 1", [], "--lora_dropout must be"),
-        ("--method lora --freeze clf", [], "--freeze is for --method full"),
-        ("--method tokens", [], "--method tokens needs --learn_tokens"),
-        ("--feature_cache x", TOKENS, "leave one out"),
-        ("", ["--learn_tokens", "[fox]"], r"needs a start"),
-        ("", ["--learn_tokens", "[Fox]:x"], "lower-case"),
-        ("", ["--learn_tokens", "[fox]:("], "not a regular expression"),
-    ],
-)
-def test_refused_options(rule_release, scenes, tmp_path, more, lists, message):
-    with pytest.raises(ValueError, match=message):
-        parse_into(prior.GROUPS, flags(rule_release, scenes, tmp_path, more, lists))
-
-
-@pytest.mark.parametrize(
-    "more, lists, message",
-    [
-        ("--method lora --lora_filter nothing", [], "nothing match no Linear"),
-        ("--train_only nothing", [], "--train_only nothing: matches none"),
-        ("--freeze .", [], "nothing to train"),
-        ("", ["--learn_tokens", "zzz"], "finds none of the 514 tokens"),
-        ("", ["--learn_tokens", "[a]:x", "[a]:y"], r"\[a\] exists already"),
-    ],
-)
-def test_what_finds_nothing_is_refused(rule_release, scenes, tmp_path, more, lists, message):
-    groups = parse_into(prior.GROUPS, flags(rule_release, scenes, tmp_path, more, lists))
-    with pytest.raises(ValueError, match=message):
-        prior.build_task(*groups)
-
-
-ENTRY = {
-    "filters": [".attn"],
-    "tokens": [],
-    "indices": [],
-    "alpha": 1.0,
-    "network": {},
-    "base": "x",
-    "base_fingerprint": "y",
-}
-
-
-@pytest.mark.parametrize(
-    "name, value",
-    [
-        *(("filters", value) for value in (None, ".attn", [1], {})),
-        *(("tokens", value) for value in (None, "x", [None])),
-        *(("indices", value) for value in (None, [1.5], [-1], [True], [2**63], 3)),
-        *(("alpha", value) for value in (None, "1", True, 0, -1, float("nan"), float("inf"))),
-        *((name, value) for name in ("network", "base", "base_fingerprint") for value in (None, 1, [])),
-        *(("base", "a\0b"), ("base_fingerprints_rounded", 1)),
-    ],
-)
-def test_entries_that_no_adapter_is_made_of(tmp_path, name, value):
-    path = tmp_path / "networks.json"
-    entry = {"kind": "lora", "config": dict(ENTRY)}
-    path.write_text(json.dumps({"lora": entry}))
-    assert read_networks(path)["lora"].config == ENTRY
-    for entry["config"] in ({**ENTRY, name: value}, {key: ENTRY[key] for key in ENTRY if key != name}):
-        if entry["config"] != ENTRY:
-            path.write_text(json.dumps({"lora": entry}))
-            with pytest.raises(ValueError, match=rf"networks.json: the LoRA's '{name}' is .*: take another"):
-                read_networks(path)
-
-
-def test_entries_are_saved_without_their_functions(tmp_path):
-    from ldm.training.checkpoints.files import save_networks
-
-    called = []
-    save_networks(tmp_path, {"lora": NetworkEntry("lora", {"a": 1}, {}, called.append)})
-    assert called == [tmp_path]
-    assert json.loads((tmp_path / "networks.json").read_text()) == {
-        "lora": {"kind": "lora", "config": {"a": 1}, "notes": {}}
-    }

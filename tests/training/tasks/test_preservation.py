@@ -18,8 +18,7 @@ from ldm.frozen import open_release
 from ldm.training.batches.cached import recipe_of_dataset
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.fill_cache import fill_cache
-from ldm.training.batches.sampler import RunSampler
-from ldm.training.batches.stream import SampleStream, epoch_order
+from ldm.training.batches.order import RunSampler, SampleStream, epoch_order
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
 from ldm.training.tasks import prior
@@ -43,7 +42,7 @@ SIZES = [(100, 100)] * 6 + [(200, 100)] * 4 + [(100, 100)] * 4 + [(200, 100)] * 
 def batches(share=0.5, size=4, total=60, seed=3, replicas=1, rank=0, consumed=0, sizes=None):
     sampler = RunSampler(Mixed(share, sizes), size, total, seed, replicas, rank)
     sampler.set_epoch(consumed_samples=consumed)
-    return [[(int(visit), visit.epoch, visit.bucket) for visit in batch] for batch in sampler]
+    return [[(int(view), view.epoch, view.bucket) for view in batch] for batch in sampler]
 
 
 def test_without_a_second_set_the_order_is_what_it_was():
@@ -63,7 +62,7 @@ def test_every_batch_has_its_share(share):
 
 
 def test_each_set_goes_through_its_own_shuffled_epochs():
-    flat = [visit for batch in batches(0.25, total=100) for visit in batch]
+    flat = [view for batch in batches(0.25, total=100) for view in batch]
     for first, count in ((0, OWN), (OWN, OTHER)):
         seen = [(epoch, index) for index, epoch, _ in flat if first <= index < first + count]
         epochs = [[index for e, index in seen if e == epoch] for epoch in range(seen[-1][0])]
@@ -84,9 +83,9 @@ def test_restarts_seeds_and_ranks(sizes):
 def test_buckets_keep_the_share_and_one_shape_per_batch():
     found = batches(0.5, total=300, sizes=SIZES)
     assert all(len({bucket for *_, bucket in batch}) == 1 and len(batch) == 4 for batch in found)
-    flat = [visit for batch in found for visit in batch]
+    flat = [view for batch in found for view in batch]
     assert abs(np.mean([index >= OWN for index, *_ in flat]) - 0.5) < 0.02
-    assert len({visit[:2] for visit in flat}) == len(flat)  # no sample twice in an epoch of its set
+    assert len({view[:2] for view in flat}) == len(flat)  # no sample twice in an epoch of its set
 
 
 # Runs ---------------------------------------------------------------------------------------------------------------

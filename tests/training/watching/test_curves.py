@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from ldm.training.watching.curves import labels, levels_of, plot_runs, read_history, series
+from ldm.training.watching.curves import labels, noise_level_losses_of, plot_runs, read_history, series
 
 HISTORY = [{"loss": 1.0, "global_step": 1}, {"fixed_loss": 0.5, "global_step": 1}, {"loss": 0.7, "global_step": 2}]
 
@@ -51,7 +51,7 @@ def test_losses_by_noise_level_have_a_panel_below(tmp_path):
     levels = [{"loss_t00_10": 1.0 / step, "loss_t90_100": 0.1, "global_step": step} for step in (1, 2)]
     write(tmp_path / "plain")
     write(tmp_path / "levels", [*HISTORY, *levels])
-    assert levels_of(read_history(tmp_path / "levels")) == ["loss_t00_10", "loss_t90_100"]
+    assert noise_level_losses_of(read_history(tmp_path / "levels")) == ["loss_t00_10", "loss_t90_100"]
     plot_runs([tmp_path / "plain"], tmp_path / "plain.png")
     plot_runs([tmp_path / "plain", tmp_path / "levels"], tmp_path / "both.png")
     plain, both = (Image.open(tmp_path / name) for name in ("plain.png", "both.png"))

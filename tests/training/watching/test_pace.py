@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from paddle.io import Dataset
 
+from ldm.training.batches.loader import TimedDataLoader
 from ldm.training.watching.console import line, time_left
-from ldm.training.watching.pace import Pace, TimedDataLoader, device_peak
+from ldm.training.watching.pace import Pace, device_peak
 
 
 class Clock:
