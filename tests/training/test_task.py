@@ -11,11 +11,12 @@ import pytest
 from helpers import ROOT
 from paddle import nn
 
-from ldm.training.batches.collate import Collator
+from ldm.common.cli import run as run_program
 from ldm.training.batches.data import open_dataset
-from ldm.training.flags.arguments import DataArguments
+from ldm.training.batches.loader import Collator
+from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import Range, check_values, number
-from ldm.training.program import training_program
+from ldm.training.program import run_trainer
 from ldm.training.task import Task
 
 
@@ -67,7 +68,8 @@ def run(monkeypatch, tmp_path):
         with (
             paddle.utils.unique_name.guard()
         ):  # parameters are called as in a process of their own: checkpoints know them so
-            return training_program("toy.py", "toy", [*flags.split(), *more.split()])
+            argv = [*flags.split(), *more.split()]
+            return run_program("toy.py", lambda: run_trainer("toy", argv), argv)
 
     return run
 
