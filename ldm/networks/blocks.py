@@ -13,8 +13,6 @@ from paddle import nn
 from ldm.networks.attention import Attention2D
 from ldm.networks.layers.activations import GELU, Dropout, SiLU
 from ldm.networks.layers.convolution import DepthwiseConv2D, conv
-from ldm.networks.layers.fast import pointwise
-from ldm.networks.layers.fast.switch import faster
 from ldm.networks.layers.linear import linear
 from ldm.networks.layers.norms import GlobalResponseNorm, LayerNorm2D, scale_and_shift
 from ldm.networks.layers.resample import resize, to_channels_last
@@ -37,18 +35,12 @@ class Conditioning:
         return x + to_channels_last(resize(residual, x.shape[1:3])).astype(x.dtype)
 
 
-class ChannelMLP(nn.Sequential):
+def channel_mlp(c_in: int, c: int, dropout: float, residual_scale: float) -> nn.Sequential:
     """Linear to 4c, GELU, GlobalResponseNorm, dropout, Linear to c; indices 0 to 4 are checkpoint keys."""
-
-    def __init__(self, c_in: int, c: int, dropout: float, residual_scale: float):
-        last = nn.initializer.XavierUniform(gain=residual_scale)
-        super().__init__(
-            linear(c_in, 4 * c), GELU(), GlobalResponseNorm(4 * c), Dropout(dropout), linear(4 * c, c, last)
-        )
-
-    @faster(pointwise.mlp_over_positions)
-    def forward(self, x):
-        return nn.Sequential.forward(self, x)  # named: see `ldm.networks.layers.convolution`
+    last = nn.initializer.XavierUniform(gain=residual_scale)
+    return nn.Sequential(
+        linear(c_in, 4 * c), GELU(), GlobalResponseNorm(4 * c), Dropout(dropout), linear(4 * c, c, last)
+    )
 
 
 class ResBlock(nn.Layer):
@@ -60,7 +52,7 @@ class ResBlock(nn.Layer):
         super().__init__()
         self.depthwise = conv(c, c, kernel_size, cls=DepthwiseConv2D, padding=kernel_size // 2, groups=c)
         self.norm = LayerNorm2D(c)
-        self.channelwise = ChannelMLP(c + c_skip, c, dropout, residual_scale)
+        self.channelwise = channel_mlp(c + c_skip, c, dropout, residual_scale)
 
     def forward(self, x, conditioning, skip=None):
         y = self.norm(self.depthwise(x))
@@ -77,7 +69,7 @@ class FeedForwardBlock(nn.Layer):
     def __init__(self, c, dropout=0.0, residual_scale=1.0):
         super().__init__()
         self.norm = LayerNorm2D(c)
-        self.channelwise = ChannelMLP(c, c, dropout, residual_scale)
+        self.channelwise = channel_mlp(c, c, dropout, residual_scale)
 
     def forward(self, x, conditioning):
         return x + self.channelwise(self.norm(x))

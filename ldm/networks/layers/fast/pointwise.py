@@ -1,4 +1,4 @@
-"""Linear maps, GELU and MLPs, whose outputs at a position depend on that position alone."""
+"""Linear maps and GELU, whose outputs at a position depend on that position alone."""
 
 import math
 
@@ -74,9 +74,3 @@ class _GELU(PyLayer):
         slope = near.square().scale_(-0.5).exp_().scale_(1 / math.sqrt(2 * math.pi)).multiply_(near)
         slope.add_(paddle.erf(near.scale_(math.sqrt(0.5))).scale_(0.5, bias=0.5))
         return slope.multiply_(gradient)
-
-
-def mlp_over_positions(formula, mlp, x):
-    """A channel MLP on (B, H, W, C) as (B, H * W, C): oneDNN's kernels for Linear, in compiled programs, take no more."""
-    batch, height, width, channels = x.shape
-    return formula(mlp, x.reshape([batch, height * width, channels])).reshape([batch, height, width, -1])
