@@ -11,6 +11,7 @@ WARNINGS = (  # (beginning of a Python warning, the module it is about as a patt
     ("Setuptools is replacing distutils", "_distutils_hack"),  # on the same import, as Paddle asks for distutils first
     ("pkg_resources is deprecated", r"jieba\._compat"),  # jieba, which PaddleNLP imports, beside setuptools 67 to 81
     ("When training, we now always track", r"paddle\.nn\.layer\.norm"),  # at every BatchNorm's first step: as it should
+    (r"\s*Non compatible API", r"paddle\.utils\.decorator_utils"),  # 3.2, at the first split(): PyTorch's is another
 )
 # Paddle prints this on import for more than one thread, which is what we want
 PRINTED_ON_IMPORT = ("OMP_NUM_THREADS",)
@@ -23,7 +24,7 @@ NO_OUT = "Paddle static graph(PIR) not support input out tensor"
 def ignore_warnings():
     """Before Paddle is imported: of WARNINGS and CHATTY, nothing is shown."""
     for message, module in WARNINGS:
-        warnings.filterwarnings("ignore", message, UserWarning, module)
+        warnings.filterwarnings("ignore", message, Warning, module)
     for name in CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
 

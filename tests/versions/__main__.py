@@ -4,6 +4,7 @@ The environments (2.4 GB each) are kept in build/versions and used again. Exit s
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -21,47 +22,62 @@ def parse(argv=None):
     add = parser.add_argument
     add("--pythons", nargs="+", default=default, metavar="PATH", help="interpreters to make environments with (default: "
         f"{' '.join(default)})")  # fmt: skip
-    add("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}; the first is always run")
+    add("--only", nargs="+", choices=names, metavar="NAME", help=f"of {', '.join(names)}; the others' last results are "
+        "taken. The first's picture is what the others' are compared with")  # fmt: skip
     add("--folder", type=Path, default=ROOT / "build" / "versions", help=f"for the environments, up to {SIZE / 1e9:.1f} GB "
         "each (default: build/versions)")  # fmt: skip
     add("--write", action="store_true", help="put the table into docs/versions.md and docs/versions_zh.md")
-    args = parser.parse_args(argv)
-    if args.write and args.only:
-        parser.error("--write is for all of them: leave out --only")
-    return args
+    return parser.parse_args(argv)
 
 
 def main(argv=None) -> int:
     args = parse(argv)
     from versions.environments import all_environments, find_pythons
-    from versions.journey import Journey, Results
     from versions.table import table, write_into
 
     args.folder.mkdir(parents=True, exist_ok=True)
-    first, *others = all_environments(args.folder.resolve())
-    chosen = [first, *(each for each in others if not args.only or each.name in args.only)]
+    environments = all_environments(args.folder.resolve())
+    chosen = [each for each in environments if not args.only or each.name in args.only]
     pythons = find_pythons(args.pythons)
     if missing := sorted({each.python for each in chosen} - pythons.keys()):
         print(
             f"python tests/versions: no Python {', '.join(missing)} found: name it, --pythons PATH ...", file=sys.stderr
         )
         return 2
-    results, reference = [], None
+    reference = environments[0].folder / "work" / "picture" / "result_0.png"
     for environment in chosen:
         print(f"{environment.name} ...", flush=True)
         environment.build(pythons[environment.python])
-        record = Results(environment.name, environment.versions())
-        journey = Journey(environment.interpreter, environment.folder / "work", record, reference)
-        results.append(journey.run())
-        reference = reference or journey.picture
-        for kind in (record.refused, record.problems):
-            print("".join(f"  {step}: {line}\n" for step, line in kind.items()), end="")
-        print("".join(f"  not ours: {line}\n" for line in record.stray), end="", flush=True)
-    print(table(results, "en"))
+        travel(environment, reference)
+    results = [kept(environment) for environment in environments]
+    known = [each for each in results if each is not None]
+    print(table(known, "en"))
+    if args.write and len(known) < len(results):
+        print("python tests/versions: --write needs results of all: run those that have none.", file=sys.stderr)
+        return 2
     if args.write:
         for language, path in DOCUMENTS.items():
-            write_into(path, table(results, language))
-    return int(any(not works(each) for each in results))
+            write_into(path, table(known, language))
+    return int(not all(works(each) for each in known))
+
+
+def travel(environment, reference: Path):
+    """Run all programs in an environment, and say what does not work."""
+    from versions.journey import Journey, Results
+
+    record = Results(environment.name, environment.versions())
+    Journey(environment.interpreter, environment.folder / "work", record, reference).run()
+    lines = [f"{step}: {line}" for kind in (record.refused, record.problems) for step, line in kind.items()]
+    for line in (*lines, *(f"not ours: {line}" for line in record.stray)):
+        print(f"  {line}", flush=True)
+
+
+def kept(environment):
+    """The results of the last run in an environment, or None."""
+    from versions.journey import Results, kept_results
+
+    path = kept_results(environment.folder / "work")
+    return Results(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
 
 
 def works(results) -> bool:

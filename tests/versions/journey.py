@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,16 +40,18 @@ class Results:
 
 
 class Journey:
-    """All steps with one interpreter. work: a folder of its own; reference: the picture to compare with, None for the first."""
+    """All steps with one interpreter. work: a folder of its own; reference: the picture to compare with, which may be its own."""
 
-    def __init__(self, interpreter: Path, work: Path, results: Results, reference=None):
+    def __init__(self, interpreter: Path, work: Path, results: Results, reference: Path):
         self.interpreter, self.work, self.results, self.reference = interpreter, work, results, reference
         self.picture = work / "picture" / "result_0.png"
 
     def run(self) -> Results:
+        """All steps; the results are kept beside `work`."""
         shutil.rmtree(self.work, ignore_errors=True)
         for step in (self.parity, self.generation, self.training, self.extraction, self.compilation):
             step()
+        kept_results(self.work).write_text(json.dumps(asdict(self.results)), encoding="utf-8")
         return self.results
 
     def parity(self):
@@ -59,7 +61,7 @@ class Journey:
 
     def generation(self):
         if self._program("picture", *PICTURE, "--output_dir", self.picture.parent) is not None:
-            self.results.picture = difference(self.picture, self.reference or self.picture)
+            self.results.picture = difference(self.picture, self.reference)
 
     def training(self):
         output = self.work / "training"
@@ -94,6 +96,11 @@ class Journey:
         kind = self.results.refused if done.returncode == 2 else self.results.problems
         kind[step] = last
         return None
+
+
+def kept_results(work: Path) -> Path:
+    """Where the results of an environment are, for runs of others that write the table."""
+    return work.parent / "results.json"
 
 
 def difference(path, other) -> tuple:
