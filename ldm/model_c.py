@@ -1,24 +1,16 @@
 """ModelC: the prior with what surrounds it. Captions -> latents for generation, images -> loss for training."""
 
-from typing import Optional
-
 import paddle
 
-from ldm.adapters.adapter import AdapterOwner
+from ldm.adapters.adapter import Adapter
+from ldm.adapters.files import LoraFile
 from ldm.common.precision import float32_region
-from ldm.compiled.unet import CompiledSampling
-from ldm.conditions import (
-    EncodedCaptions,
-    assemble_prior_conditions,
-    encode_images,
-    training_image_embeds,
-    training_text,
-)
+from ldm.conditions import EncodedCaptions, prior_conditions
 from ldm.diffusion.guidance import Guidance
-from ldm.diffusion.loss import Objective, denoising_objective, p2_weight
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
+from ldm.features import PriorFeatures, encode_images
 from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.modes import text
@@ -33,51 +25,57 @@ def prior_sampling(steps=20, cfg=4.0, sampler="ddpm", shift=2.0) -> SamplingSett
     return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
 
 
-class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
+class ModelC(CascadeStage):
     """Stage C, called the prior. version: "1B" or "3.6B"; the other arguments are CascadeStage's."""
 
     kind = "stage_c"
-    loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
-    schedule = CosineSchedule()  # of the noise that training adds; likewise
-    objective: Optional[Objective] = None  # of the last training batch
+    features = PriorFeatures()
 
     @property
     def image_width(self) -> int:
         """Width of the CLIP image embeddings the UNet takes."""
         return self.unet.clip_img_mapper.weight.shape[0]
 
-    def load_lora(self, path, scale: float = 1.0):
-        self.check_not_compiled("take in a LoRA")
-        return super().load_lora(path, scale)
-
-    def unload_loras(self):
-        self.check_not_compiled("give back a LoRA")
-        return super().unload_loras()
-
     def encode(self, images):
         """Images (B, 3, H, W) in [0, 1] -> latents (B, 16, ceil(H / 32), ceil(W / 32))."""
         return encode_images(self.frozen, images)
 
+    # LoRA -------------------------------------------------------------------------------------------------------
+
+    def load_lora(self, path, scale: float = 1.0) -> LoraFile:
+        """Merge a LoRA file, times `scale`, and its learned tokens; see `Adapters.load`."""
+        return self.adapters.load(path, scale)
+
+    def unload_loras(self):
+        """UNet and text tower as their files have them."""
+        self.adapters.unload()
+
+    @property
+    def loaded_loras(self) -> tuple:
+        """(path, scale) of every LoRA that is merged."""
+        return self.adapters.loaded
+
+    def adapt(self, tokens=(), train_unet: bool = False, **lora) -> Adapter:
+        """Train a LoRA and learned tokens, as `lora.*` of the state dict; see `Adapters.train`."""
+        self.lora = self.adapters.train(tokens, train_unet, **lora)
+        return self.lora
+
     # Training ---------------------------------------------------------------------------------------------------
 
-    def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
-        """The release's loss: weighted squared error of the prediction; kept in `objective`. t (B,) in [0.001, 1]."""
-        self.check_not_compiled("be trained")
-        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight, self.schedule)
-        self.objective = objective.detached()
-        return objective
+    def encode_batch(
+        self, images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used, t, epsilon
+    ) -> dict:
+        """A batch of images and what is drawn for it -> arguments of `forward`; shapes as in `PriorFeatures`."""
+        batch = images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used
+        return {**self.features.encode_batch(self.frozen, *batch), "t": t, "epsilon": epsilon}
 
-    def forward(self, images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used, t, epsilon):
-        """One training batch -> the loss (), float32, to be differentiated.
+    def forward(self, latents, text_embeds, pooled, image_embeds, t, epsilon):
+        """One training batch of features -> the loss (), float32, to be differentiated.
 
-        images (B, 3, S, S) in [0, 1]; input_ids, attention_mask (B, L); clip_pixels (B, 3, P, P) in [0, 1];
-        caption_dropped, image_used (B,) bool; t (B,); epsilon like the latents (B, 16, S / 32, S / 32).
+        latents and their noise epsilon (B, 16, h, w); t (B,) times; text_embeds (B, L, c); pooled (B, 1, c'); image_embeds
+        (B, 1, c'').
         """
-        with float32_region():  # frozen networks keep their own precision under any autocast
-            latents = self.encode(images)
-            text_embeds, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
-            image_embeds = training_image_embeds(self.frozen, clip_pixels, image_used, self.image_width)
-        conditions = assemble_prior_conditions(text_embeds, pooled, image_embeds)
+        conditions = prior_conditions(text_embeds, pooled, image_embeds)
         return self.training_loss(latents, conditions, t, epsilon).loss
 
     # Sampling ---------------------------------------------------------------------------------------------------

@@ -8,18 +8,17 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"common", "config", "sizes", "squares"},
+    {"common", "config", "sizes"},
     {"data", "diffusion", "networks"},
     {"compiled", "weights"},
     {"adapters"},
     {"clip"},
     {"frozen"},
-    {"conditions"},
-    {"decoder_features", "features", "modes", "stage"},
+    {"conditions", "features"},
+    {"modes", "stage"},
     {"generation"},
     {"model_b", "model_c"},
-    {"model_b_cached", "model_c_cached", "pipeline"},
-    {"training"},
+    {"pipeline", "training"},
     {"demo", "parity", "programs"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}

@@ -20,17 +20,23 @@ class Adapter(nn.Layer):
         self.weights, self.embeddings = weights, embeddings
 
 
-class AdapterOwner:
-    """Mixin for a CascadeStage whose UNet and text tower may be adapted.
+class Adapters:
+    """What has been added to a stage: LoRA files merged into its UNet and text tower, and the Adapter in training, if any.
 
-    An adapter in training is `lora.*` of the state dict. The UNet it belongs to is then frozen and leaves the state
-    dict, so that a checkpoint holds what was trained and not the gigabytes that were not.
+    An adapter in training is `lora.*` of the stage's state dict. The UNet it belongs to is then frozen and leaves the
+    state dict, so that a checkpoint holds what was trained and not the gigabytes that were not.
     """
 
-    unet_frozen = False
-    loaded_loras = ()  # (path, scale) of what `load_lora` has merged
+    def __init__(self, denoiser, unet_path, frozen):
+        """denoiser: the stage's, which knows whether its UNet may be changed; frozen: the networks around it."""
+        self.denoiser, self.unet_path, self.frozen = denoiser, unet_path, frozen
+        self.loaded = ()  # (path, scale) of what `load` has merged
+        self.trained: Optional[Adapter] = None
+        self.unet_frozen = False
 
-    def adapt(self, tokens=(), train_unet: bool = False, **lora) -> Adapter:
+    # Training ---------------------------------------------------------------------------------------------------
+
+    def train(self, tokens=(), train_unet: bool = False, **lora) -> Adapter:
         """Train the tokens that the texts `tokens` describe, and a LoRA where `lora` has its settings.
 
         lora: filters, rank, alpha, dropout and seed of `ldm.adapters.lora.LoRA`, which freezes the UNet. train_unet
@@ -38,52 +44,45 @@ class AdapterOwner:
         """
         if lora and train_unet:
             raise ValueError("A LoRA is for a UNet that is frozen: train the one or the other.")
-        weights = LoRA(self.unet, **lora) if lora else None
-        self.lora = Adapter(weights, self.frozen.text.learn_tokens(tokens) if tokens else None)
+        unet = self.denoiser.eager("be trained")
+        weights = LoRA(unet, **lora) if lora else None
+        self.trained = Adapter(weights, self.frozen.text.learn_tokens(tokens) if tokens else None)
         self.unet_frozen = not train_unet
         if self.unet_frozen:
-            for parameter in self.unet.parameters():
+            for parameter in unet.parameters():
                 parameter.stop_gradient = True
-        return self.lora
+        return self.trained
 
-    # Checkpoints ------------------------------------------------------------------------------------------------
-
-    def state_dict(self, *arguments, **options):
-        """Without a UNet that is frozen."""
-        state = super().state_dict(*arguments, **options)
-        for key in [key for key in state if self.unet_frozen and key.startswith("unet.")]:
-            del state[key]
-        return state
-
-    def set_state_dict(self, state_dict, *arguments, **options):
-        """As Paddle's; but a checkpoint of another adapter raises WeightsMismatch instead of being read in part."""
-        if not self.unet_frozen:
-            return super().set_state_dict(state_dict, *arguments, **options)
-        own, shapes = self.state_dict(), {key: tuple(value.shape) for key, value in state_dict.items()}
-        check_same_shapes(shapes, {key: tuple(value.shape) for key, value in own.items()}, "The checkpoint's adapter")
+    @staticmethod
+    def set_state(own: dict, state: dict):
+        """Put a checkpoint's `state` into the tensors `own`, all of them; WeightsMismatch if it is another adapter's."""
+        shapes, expected = ({key: tuple(value.shape) for key, value in part.items()} for part in (state, own))
+        check_same_shapes(shapes, expected, "The checkpoint's adapter")
         for key, parameter in own.items():
-            parameter.set_value(state_dict[key])
+            parameter.set_value(state[key])
         return [], []
 
     # Generation -------------------------------------------------------------------------------------------------
 
-    def load_lora(self, path, scale: float = 1.0) -> LoraFile:
+    def load(self, path, scale: float = 1.0) -> LoraFile:
         """Merge a LoRA file of either layout, times `scale`, into the UNet, and its learned tokens into the text tower.
 
         Several may be loaded after one another. ValueError, naming every key, for a LoRA of another size, and for one that
         says it was trained on another prior.
         """
-        lora = read_lora(path, self.unet)
-        check_base(lora, path, self.unet_path, self.unet)
+        unet = self.denoiser.eager("take in a LoRA")
+        lora = read_lora(path, unet)
+        check_base(lora, path, self.unet_path, unet)
         with errors_name(path):
             if lora.tokens is not None:
                 self.frozen.text.merge_tokens(lora.tokens.indices, lora.tokens.embeddings, lora.tokens.specs, scale)
-            merge_into(self.unet, lora.updates, scale)
-        self.loaded_loras = (*self.loaded_loras, (str(Path(path)), float(scale)))
+            merge_into(unet, lora.updates, scale)
+        self.loaded = (*self.loaded, (str(Path(path)), float(scale)))
         return lora
 
-    def unload_loras(self):
+    def unload(self):
         """Read UNet and text tower from their files again, bit by bit what they were."""
-        load_weights(self.unet, self.unet_path, self.kind, str(self.unet.dtype).rsplit(".", 1)[-1])
-        self.frozen.__dict__.pop("text", None)  # read again on its next use, by whichever stage
-        self.loaded_loras = ()
+        unet = self.denoiser.eager("give back a LoRA")
+        load_weights(unet, self.unet_path, self.denoiser.kind, str(unet.dtype).rsplit(".", 1)[-1])
+        self.frozen.give_up("text")  # read again on its next use, by whichever stage
+        self.loaded = ()

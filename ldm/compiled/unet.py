@@ -5,11 +5,13 @@ What follows from the conditions is computed by the network itself, once per gen
 """
 
 import os
+from functools import cache
 from pathlib import Path
 
 import paddle
 from paddle import nn
 
+from ldm.common.quiet import NO_OUT, without_lines
 from ldm.common.runtime import has_avx512
 from ldm.compiled.cache import ProgramCache, content_hash, source_hash
 from ldm.networks.attention import MultiHeadAttention
@@ -41,7 +43,7 @@ def check_compilable():
 
 
 class CompiledUNet:
-    """Stands in for a UNet where it generates: `bound` and what else the sampling loop asks for.
+    """Stands in for a UNet where it generates, by its `bound`.
 
     folder: where programs are kept. keep_weights False: before a program is loaded, the network gives up the weights that
     the program has (about two thirds of them), and is of use to this object alone. One program is loaded at a time.
@@ -60,14 +62,6 @@ class CompiledUNet:
         self.keep_weights, self.say, self.complete = keep_weights, say, True
         self.weights = content_hash(network.state_dict())
         self.shapes, self.predictor = None, None  # of the program that is loaded
-
-    @property
-    def dtype(self):
-        return self.network.dtype
-
-    @property
-    def prediction_type(self):
-        return self.network.prediction_type
 
     def bound(self, size, **conditions):
         """As `CascadeUNet.bound`: a function (x, r) -> its prediction (B, C, H, W), for `size` = (H, W)."""
@@ -155,8 +149,20 @@ def export_step(network: CascadeUNet, shapes, folder: Path):
     x, r, *given = (paddle.static.InputSpec([int(side) for side in shape], "float32") for shape in shapes)
     step = Step(network)
     step.eval()
+    take_tracing_notice()
     traced = paddle.jit.to_static(step, input_spec=[x, r, given], full_graph=True)
     paddle.jit.save(traced, str(folder / Path(PROGRAM).stem))
+
+
+@cache
+def take_tracing_notice():
+    """Have what Paddle says at the first operation that a process traces said about this one, to nobody."""
+
+    def doubled(x):
+        return x + x
+
+    with without_lines(NO_OUT):
+        paddle.jit.to_static(doubled, [paddle.static.InputSpec([1])], full_graph=True).concrete_program
 
 
 def open_program(folder: Path, left_out=LEFT_OUT):
@@ -205,25 +211,3 @@ def give_up_weights(network: CascadeUNet):
         raise ValueError("This network gave up its weights to a compiled program: load it again to use it itself.")
 
     network.register_forward_pre_hook(refuse)
-
-
-class CompiledSampling:
-    """Mixin for a CascadeStage whose UNet may be compiled for generation."""
-
-    compiled = None  # CompiledUNet
-
-    def compile(self, folder, keep_weights: bool = True):
-        """Generate by compiled programs from now on, kept in `folder`; see CompiledUNet. LoRAs are loaded before."""
-        self.compiled = CompiledUNet(self.unet, folder, keep_weights)
-
-    @property
-    def denoiser(self):
-        """What the sampling loop calls: the UNet, compiled or not."""
-        return self.compiled or self.unet
-
-    def check_not_compiled(self, what: str):
-        """ValueError for what would change or need the weights that have been compiled."""
-        if self.compiled is not None:
-            raise ValueError(
-                f"This {self.kind} is compiled for generation and cannot {what}: do that before compiling."
-            )

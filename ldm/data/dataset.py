@@ -39,7 +39,17 @@ class View(int):
         return np.random.default_rng([self.seed, self.epoch, int(self), VIEW_DRAWS])
 
 
-class ImageTextDataset(Dataset):
+class SampleSet(Dataset):
+    """What a training asks of its samples: items {name: value} with an "index" and, where it is known, what they come from."""
+
+    source: Optional[ImageSource] = None
+    captions = None  # captions[i] of sample i
+    mix: Optional[Mix] = None  # of which two sets they are
+    buckets: Optional[AspectBuckets] = None  # the shapes that batches are of
+    fixed_buckets: Optional[AspectBuckets] = None  # those of the samples' fixed views, where these differ
+
+
+class ImageTextDataset(SampleSet):
     """Items: image (3, H, W) and clip_pixels (3, P, P), float32 in [0, 1]; caption; index.
 
     resolution: S, pixels of the training crop; clip_size: P, what the CLIP image tower takes, or None for no

@@ -8,8 +8,11 @@ from ldm.modes.mode import SamplingInputs
 
 def prior_inputs(captions: EncodedCaptions, image_width: int) -> SamplingInputs:
     """B captions, guided away from the empty one; zeros for the image embeddings (B, 1, image_width)."""
-    no_image = paddle.zeros([len(captions), 1, image_width])
-    return SamplingInputs(prior_conditions(captions, no_image), prior_conditions(captions.unconditional(), no_image))
+    no_image, nothing = paddle.zeros([len(captions), 1, image_width]), captions.unconditional()
+    return SamplingInputs(
+        prior_conditions(captions.text_embeds, captions.pooled, no_image),
+        prior_conditions(nothing.text_embeds, nothing.pooled, no_image),
+    )
 
 
 def decoder_inputs(captions: EncodedCaptions, latent_c, pixels=None) -> SamplingInputs:

@@ -24,16 +24,17 @@ def cache(args):
     from paddle.distributed import get_rank, get_world_size
 
     from ldm.data.feature_cache import FeatureCache
-    from ldm.decoder_features import DecoderFeatures
-    from ldm.features import PRIOR, check_cache_dtype, fill_cache, recipe_of_dataset
+    from ldm.features import DecoderFeatures, PriorFeatures
     from ldm.frozen import open_release
+    from ldm.training.batches.cached import check_cache_dtype, recipe_of_dataset
     from ldm.training.batches.data import open_dataset
+    from ldm.training.batches.fill_cache import fill_cache
     from ldm.training.tasks.decoder import DecoderDataArguments
     from ldm.training.tasks.prior import PriorDataArguments
 
     check_cache_dtype(args.dtype, "--dtype")
     flags = {name: getattr(args, name) for name in DATA_FLAGS}
-    arguments, stage = PriorDataArguments, PRIOR
+    arguments, stage = PriorDataArguments, PriorFeatures()
     if args.stage == "decoder":
         arguments, stage = DecoderDataArguments, DecoderFeatures(args.encoder_scale, args.encoder_resample)
     data = arguments(**flags, check_images=args.skip_corrupt, **({"random_bucket": 0.0} if args.aspect_buckets else {}))

@@ -18,22 +18,22 @@ ADAPTIVE_FILE = "adaptive_weight.json"
 
 
 class Weighting:
-    """Sets how a denoising model weighs its loss, and keeps the state of the adaptive weight.
+    """Sets how a stage weighs its loss, and keeps the state of the adaptive weight. stage: None where nothing is denoised.
 
     The buckets of the adaptive weight move once per optimiser step, by all its samples in the order of the run: all
     ranks of one accumulation step, then of the next. So they depend on what was trained on, not on how it was spread.
     """
 
-    def __init__(self, model, name: str, min_snr_gamma: float = 5.0, p2_shift: float = 1.0, noise_shift: float = 1.0):
-        self.model, self.seen = model, []
-        if hasattr(model, "loss_weight"):
-            model.schedule = CosineSchedule(shift=noise_shift)
+    def __init__(self, stage, name: str, min_snr_gamma: float = 5.0, p2_shift: float = 1.0, noise_shift: float = 1.0):
+        self.stage, self.seen = stage, []
+        if stage is not None:
+            stage.schedule = CosineSchedule(shift=noise_shift)
             weights = {
                 "p2": partial(p2_weight, shift=p2_shift),
-                "min_snr": partial(min_snr_weight, gamma=min_snr_gamma, prediction_type=model.unet.prediction_type),
+                "min_snr": partial(min_snr_weight, gamma=min_snr_gamma, prediction_type=stage.unet.prediction_type),
                 "none": uniform_weight,
             }
-            model.loss_weight = AdaptiveWeight() if name == "adaptive" else weights[name]
+            stage.loss_weight = AdaptiveWeight() if name == "adaptive" else weights[name]
         elif name != "p2" or p2_shift != 1 or noise_shift != 1:
             shifts = f"--p2_shift {p2_shift:g}" if p2_shift != 1 else f"--noise_shift {noise_shift:g}"
             flag = f"--loss_weight {name}" if name != "p2" else shifts
@@ -42,13 +42,13 @@ class Weighting:
     @property
     def adaptive(self):
         """The AdaptiveWeight in use, or None."""
-        weight = getattr(self.model, "loss_weight", None)
+        weight = None if self.stage is None else self.stage.loss_weight
         return weight if isinstance(weight, AdaptiveWeight) else None
 
     def collect(self):
-        """Remember the noise levels and losses of the batch that the model has just seen."""
+        """Remember the noise levels and losses of the batch that the stage has just seen."""
         if self.adaptive is not None:
-            objective = self.model.objective
+            objective = self.stage.objective
             self.seen.append(paddle.stack([objective.log_snr, objective.per_sample]).detach())
 
     def update(self, use: bool = True):
@@ -66,15 +66,17 @@ class Weighting:
 
     @contextmanager
     def comparable(self):
-        """The model with the P2 weight and unshifted noise, so that any runs can be compared by their `fixed_loss`."""
-        own = {name: getattr(self.model, name) for name in ("loss_weight", "schedule") if hasattr(self.model, name)}
-        if own:
-            self.model.loss_weight, self.model.schedule = p2_weight, CosineSchedule()
+        """The stage with the P2 weight and unshifted noise, so that any runs can be compared by their `fixed_loss`."""
+        stage = self.stage
+        if stage is None:
+            yield
+            return
+        own = stage.loss_weight, stage.schedule
+        stage.loss_weight, stage.schedule = p2_weight, CosineSchedule()
         try:
             yield
         finally:
-            for name, value in own.items():
-                setattr(self.model, name, value)
+            stage.loss_weight, stage.schedule = own
 
     def save(self, folder):
         """Write the adaptive weight's state, bit for bit; nothing for the others."""

@@ -64,7 +64,7 @@ def replay_bad_batch(trainer: CascadeTrainer, path, checkpoint):
     """Run a saved batch through the weights of `checkpoint` (None: those a run starts from); where it goes bad."""
     trainer.load_weights(checkpoint)
     with trainer.autocast_smart_context_manager():
-        origin = replay(trainer.task.model, path)
+        origin = replay(trainer.task, path)
     print(f"{path} with {checkpoint or 'the weights a run starts from'}: loss {origin.loss:g}; {origin}.")
     return origin
 
@@ -76,7 +76,7 @@ def dry_run(build_task, *groups):
         checkpoint = find_checkpoint(args)
         trainer = build_trainer(build_task, *groups)
         trainer.load_weights(checkpoint)
-        return preflight(trainer, groups, checkpoint)
+        return preflight(trainer, checkpoint)
 
 
 def train(build_task, *groups):
@@ -100,7 +100,7 @@ def _train(build_task, *groups):
     if args.replay_bad_batch:
         return replay_bad_batch(trainer, args.replay_bad_batch, checkpoint)
     if args.preflight:
-        preflight(trainer, groups, checkpoint)
+        preflight(trainer, checkpoint)
     if args.overwrite_output_dir and checkpoint is None and args.local_process_index == 0:
         discard(args.output_dir)
     if args.should_save:

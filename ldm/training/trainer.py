@@ -36,7 +36,7 @@ class CascadeTrainer(CheckpointingTrainer):
         )
         self._check_supported()
         args = self.args
-        self.weighting = Weighting(task.model, args.loss_weight, args.min_snr_gamma, args.p2_shift, args.noise_shift)
+        self.weighting = Weighting(task.stage, args.loss_weight, args.min_snr_gamma, args.p2_shift, args.noise_shift)
         self.guard = Guard(self)
         self.add_callback(self.guard)
         norms = batch_norms(task.model)
@@ -58,11 +58,10 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def _check_supported(self):
         """ValueError for flags that this model or this way of training cannot honour."""
-        args = self.args
-        layers = self.task.model.sublayers(include_self=True)
-        if args.recompute and not any(hasattr(layer, "enable_recompute") for layer in layers):
+        args, stage = self.args, self.task.stage
+        if args.recompute and stage is None:
             raise ValueError("--recompute True: nothing that is trained here can recompute its blocks. Leave it out.")
-        if self._keeps_master_weights() and not hasattr(self.task.model, "unet"):
+        if self._keeps_master_weights() and stage is None:
             raise ValueError("--fp16_opt_level O2 is for Stage B and Stage C. Use --fp16_opt_level O1 here.")
         if args.ema_decay > 0 and args.sharding and self._keeps_master_weights():
             raise ValueError(
@@ -72,8 +71,8 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def _decorate_exclude_layers(self, model):
         """What stays float32 under O2: a semantic encoder that is trained along, which always computes in it."""
-        trained_along = getattr(model, "effnet", None)
-        return super()._decorate_exclude_layers(model) + ([] if trained_along is None else [trained_along])
+        encoder = self.task.encoder
+        return super()._decorate_exclude_layers(model) + ([] if encoder is None else [encoder])
 
     def _keeps_master_weights(self) -> bool:
         return self.args.fp16_opt_level == "O2" and (self.args.fp16 or self.args.bf16)
@@ -109,7 +108,7 @@ class CascadeTrainer(CheckpointingTrainer):
         args = self.args
         if args.max_steps > 0:
             return args.max_steps
-        mix, samples = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
+        mix, samples = self.train_dataset.mix, len(self.train_dataset)
         if mix is not None:  # an epoch is one of the set's own samples
             samples = mix.own / (1 - mix.share)
         return max(1, int(samples * args.num_train_epochs) // self._samples_per_step())
@@ -137,30 +136,28 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False):
         step, micro_step, seed = self.state.global_step, self._micro_step, self.args.seed
-        arguments = self._arguments(inputs, seed, step, micro_step)
+        drawn = self.drawn(inputs, seed, step, micro_step)
         for norm in self.frozen_norms:  # the Trainer puts the whole model into training mode before every step
             norm.training = False
         rank, indices = self.args.dataset_rank, inputs["index"].tolist()
         masks = dropout_seed(seed, step, micro_step, rank)
-        self.guard.took(BatchRecord(step, micro_step, rank, indices, masks, arguments))
+        self.guard.took(BatchRecord(step, micro_step, rank, indices, masks, drawn))
         paddle.seed(masks)
-        loss = model(**arguments)
+        loss = self.task.loss(drawn, model)
         self.weighting.collect()
-        self.noise_level_losses.collect(getattr(self.task.model, "objective", None))
+        self.noise_level_losses.collect(self.task.objective)
         return (loss, {"loss": loss}) if return_outputs else loss
 
-    def _arguments(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
-        """A collated batch -> the model's arguments, random ones included."""
-        batch = {name: value for name, value in inputs.items() if name != "index"}
-        indices = inputs["index"].tolist()
-        return batch | self.task.draw(streams(seed, step, micro_step, indices), batch, times)
+    def drawn(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
+        """A collated batch with what is drawn for it in a step."""
+        return self.task.drawn(inputs, streams(seed, step, micro_step, inputs["index"].tolist()), times)
 
     def fixed_losses(self) -> dict:
         """`fixed_loss` of the weights, and of their average where there is one, as log entries.
 
         With --preservation_path also that of the weights on that set: where it rises, what it stands for is forgotten.
         """
-        losses, mix = {"fixed_loss": self.fixed_loss()}, getattr(self.train_dataset, "mix", None)
+        losses, mix = {"fixed_loss": self.fixed_loss()}, self.train_dataset.mix
         if mix is not None:
             losses["fixed_loss_preserved"] = self.fixed_loss(first=mix.own)
         if self.average is not None:
@@ -175,15 +172,15 @@ class CascadeTrainer(CheckpointingTrainer):
         Where there are noise levels it is weighed by P2 whatever --loss_weight says, so that runs can be compared.
         """
         batch_size = self.args.per_device_train_batch_size
-        mix, end = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
+        mix, end = self.train_dataset.mix, len(self.train_dataset)
         count = min(max(samples, batch_size), (mix.own if mix is not None and first < mix.own else end) - first)
         times, total = (paddle.arange(count, dtype="float32") + 0.5) / count, 0.0
         with evaluating(self.task.model), self.weighting.comparable(), self.autocast_smart_context_manager():
             for chosen in fixed_batches(self.train_dataset, count, batch_size, first):
                 items = self.data_collator([self.train_dataset[index] for index in chosen])
                 inputs = {name: paddle.to_tensor(value) for name, value in items.items()}
-                arguments = self._arguments(inputs, 0, 0, 0, times[paddle.to_tensor(chosen) - first])
-                total += float(self.task.model(**arguments)) * len(chosen)
+                drawn = self.drawn(inputs, 0, 0, 0, times[paddle.to_tensor(chosen) - first])
+                total += float(self.task.loss(drawn)) * len(chosen)
         return total / count
 
     def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **options):

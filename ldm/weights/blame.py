@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Optional
 
 from ldm.weights.files import TensorFile
-from ldm.weights.finite import all_finite, finite_tensor
+from ldm.weights.finite import all_finite, finite
 
 AGAIN = "download or convert it again"
 
 
 def check_finite(x, what: str, blame: Callable[[], str]):
     """FloatingPointError unless every number of x is finite. `blame()`, called only then, names cause and remedy."""
-    if not finite_tensor(x):
+    if not finite(x):
         raise FloatingPointError(f"{what} is not finite (NaN or infinity). {blame()}".rstrip())
 
 
@@ -38,7 +38,7 @@ def blame_network(network, paths: Iterable, loras: Iterable = (), dtype: str = "
 
 def non_finite_weight(network) -> str | None:
     """The name of a network's first weight that holds NaN or infinity; those that were given up are not looked at."""
-    return next((key for key, weight in _weights(network) if not finite_tensor(weight)), None)
+    return next((key for key, weight in _weights(network) if not finite(weight)), None)
 
 
 def _weights(network):

@@ -26,8 +26,13 @@ def _block_finite(block, exponent) -> bool:
 
 
 @paddle.no_grad()
-def finite_tensor(tensor) -> bool:
-    """Whether every element is finite: their sum is, or, where that overflows, each of them."""
-    if not tensor.is_floating_point():
+def finite(value) -> bool:
+    """Whether every element of a tensor, or of a list or tuple of them, is neither NaN nor infinity; of anything else, True.
+
+    A sum is finite as soon as its elements are, unless it overflows: only then each of them is looked at.
+    """
+    if isinstance(value, (list, tuple)):
+        return all(map(finite, value))
+    if not isinstance(value, paddle.Tensor) or not value.is_floating_point():
         return True
-    return bool(paddle.isfinite(tensor.sum(dtype="float32"))) or bool(paddle.isfinite(tensor).all())
+    return bool(paddle.isfinite(value.sum(dtype="float32"))) or bool(paddle.isfinite(value).all())

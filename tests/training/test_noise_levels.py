@@ -53,13 +53,13 @@ def test_the_flag_sets_the_models_weight():
 
 
 def test_models_without_noise_levels_refuse_other_weights():
-    Weighting(SimpleNamespace(), "p2", 5.0)
+    Weighting(None, "p2", 5.0)
     with pytest.raises(ValueError, match="--loss_weight adaptive"):
-        Weighting(SimpleNamespace(), "adaptive", 5.0)
+        Weighting(None, "adaptive", 5.0)
     with pytest.raises(ValueError, match="--p2_shift 2"):
-        Weighting(SimpleNamespace(), "p2", p2_shift=2.0)
+        Weighting(None, "p2", p2_shift=2.0)
     with pytest.raises(ValueError, match="--noise_shift 3"):
-        Weighting(SimpleNamespace(), "p2", noise_shift=3.0)
+        Weighting(None, "p2", noise_shift=3.0)
 
 
 def test_the_shift_is_the_models_except_where_runs_are_compared():

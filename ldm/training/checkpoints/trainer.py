@@ -19,7 +19,7 @@ from ldm.training.checkpoints.staging import STAGING, finish, rotate, set_aside,
 from ldm.training.noise_levels import ADAPTIVE_FILE
 from ldm.training.non_finite.guard import NonFinite, highest_of_ranks
 from ldm.training.optimizer import gradient_shard, master_weights
-from ldm.weights.finite import finite_tensor
+from ldm.weights.finite import finite
 from ldm.weights.pickles import read_pickle
 
 LIKELY_CAUSE = "a learning rate that is too high, most often; the loss of the last steps shows when it began"
@@ -50,7 +50,7 @@ class CheckpointingTrainer(Trainer):
             parts["the average's "] = dict(zip(self.average.keys, self.average.model.shadow_params))
         for part, tensors in parts.items():
             for name, tensor in tensors.items():
-                if not finite_tensor(tensor):
+                if not finite(tensor):
                     return part + name
         return None
 

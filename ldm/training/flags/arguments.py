@@ -12,7 +12,7 @@ from ldm.training.flags.inherited import RANGES, REFUSED, check_inherited
 from ldm.training.flags.parser import FlagParser
 from ldm.training.flags.unsupported import check_supported
 from ldm.training.flags.values import EVERY, NEAR_ONE, check_values, number
-from ldm.training.preflight.batch_memory import check_batch_memory
+from ldm.training.preflight.forecast import check_batch_memory
 from ldm.weights.release import check_device_dtype
 
 
@@ -84,6 +84,8 @@ class CascadeTrainingArguments(TrainingArguments):
         check_values(self, RANGES, unchecked=REFUSED)
         self.check_before_parsing()
         check_supported(self)
+        if self.report_to is None:
+            self.report_to = "all"  # PaddleNLP's own default, of which it would announce that it will change one day
         super().__post_init__()
 
     def check_before_parsing(self):

@@ -101,7 +101,7 @@ def most_workers() -> int:
 
 
 RANGES = {
-    "per_device_train_batch_size": batch.range,  # and as many images must fit into memory: batch_memory.py
+    "per_device_train_batch_size": batch.range,  # and as many images must fit into memory: preflight/forecast.py
     "gradient_accumulation_steps": Range(1, 10**6),
     "learning_rate": Range(0, 10, above=True),
     "weight_decay": Range(0, 10),

@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import asdict, dataclass
-from inspect import signature
 from pathlib import Path
 
 import paddle
@@ -13,29 +12,30 @@ from safetensors.numpy import load_file, save_file
 from ldm.common.atomic import atomic_path
 from ldm.common.json_files import read_json
 from ldm.training.non_finite.origin import Origin, find_origin
+from ldm.training.task import Task
 
 FOLDER = "bad_batches"
 
 
 @dataclass(frozen=True)
 class BatchRecord:
-    """What one forward pass was given: the model's arguments, and what identifies its samples and its dropout."""
+    """What one forward pass was given: a batch with its draws, and what identifies its samples and its dropout."""
 
     step: int  # optimiser steps done before it
     micro_step: int
     rank: int
     indices: list
     dropout_seed: int
-    arguments: dict
+    drawn: dict
 
 
-def save_bad_batch(output_dir, task, batch: BatchRecord, origin: Origin, what: str) -> str:
+def save_bad_batch(output_dir, task: Task, batch: BatchRecord, origin: Origin, what: str) -> str:
     """Write the batch to `output_dir`/bad_batches as .safetensors and .json; one sentence about it for the user."""
     stem = Path(output_dir) / FOLDER / f"step_{batch.step + 1:06d}_{batch.micro_step}_rank_{batch.rank}"
     with atomic_path(stem.with_suffix(".safetensors")) as temporary:
-        save_file({name: value.numpy() for name, value in batch.arguments.items()}, temporary)
+        save_file({name: value.numpy() for name, value in batch.drawn.items()}, temporary)
     samples = describe_samples(task, batch)
-    about = {name: value for name, value in asdict(batch).items() if name != "arguments"}
+    about = {name: value for name, value in asdict(batch).items() if name != "drawn"}
     about |= {"what": what, "origin": str(origin), **asdict(origin), "samples": samples}
     with atomic_path(stem.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(_plain(about), indent=2, ensure_ascii=False) + "\n")
@@ -47,11 +47,11 @@ def save_bad_batch(output_dir, task, batch: BatchRecord, origin: Origin, what: s
     )
 
 
-def describe_samples(task, batch: BatchRecord) -> list[dict]:
+def describe_samples(task: Task, batch: BatchRecord) -> list[dict]:
     """Index and name of every sample, with noise level and unweighted loss where the model has them."""
     samples = [{"index": index, "name": sample_name(task.dataset, index)} for index in batch.indices]
-    columns = {"t": batch.arguments.get("t")}
-    if (objective := getattr(task.model, "objective", None)) is not None:  # of the pass that found the origin
+    columns = {"t": batch.drawn.get("t")}
+    if (objective := task.objective) is not None:  # of the pass that found the origin
         columns |= {"log_snr": objective.log_snr, "loss": objective.per_sample}
     for name, column in columns.items():
         if column is not None:
@@ -62,23 +62,21 @@ def describe_samples(task, batch: BatchRecord) -> list[dict]:
 
 def sample_name(dataset, index: int) -> str:
     """What a dataset calls a sample: its image file, else its caption."""
-    if hasattr(dataset, "source"):
-        return dataset.source.label(index)
-    return str(dataset.captions[index])
+    return dataset.source.label(index) if dataset.source is not None else str(dataset.captions[index])
 
 
-def replay(model, path) -> Origin:
-    """Run a saved batch (its .json file) through `model` as it was in training; where its non-finite numbers come from."""
-    seed, arguments = _read(path)
-    parameters = signature(model.forward).parameters
+def replay(task: Task, path) -> Origin:
+    """Run a saved batch (its .json file) through the task's model as in training; where its non-finite numbers come from."""
+    seed, drawn = _read(path)
+    parameters = task.takes
     required = {name for name, parameter in parameters.items() if parameter.default is parameter.empty}
-    if not required <= arguments.keys() <= parameters.keys():
+    if not required <= drawn.keys() <= parameters.keys():
         raise ValueError(
-            f"--replay_bad_batch {path} has {', '.join(sorted(arguments))[:200]}, what is trained here takes "
+            f"--replay_bad_batch {path} has {', '.join(sorted(drawn))[:200]}, what is trained here takes "
             f"{', '.join(parameters)}. Use the trainer that saved it."
         )
-    model.train()
-    return find_origin(model, arguments, seed, backward=True)
+    task.model.train()
+    return find_origin(task, drawn, seed, backward=True)
 
 
 def _read(path) -> tuple[int, dict]:

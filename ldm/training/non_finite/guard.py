@@ -9,6 +9,7 @@ from paddlenlp.utils.log import logger
 from ldm.training.batch_norms import batch_norms
 from ldm.training.non_finite.batch import save_bad_batch
 from ldm.training.non_finite.origin import find_origin
+from ldm.weights.finite import finite
 
 LOWEST_LOSS_SCALE = 1.0  # below it, scaling makes gradients smaller: it has lost its purpose
 MOST_SKIPPED = 10  # steps in a row; after so many, the weights themselves will not do
@@ -97,8 +98,8 @@ class Guard(TrainerCallback):
 
     def _suspected(self, step: int) -> str:
         """Whose weights the first step of a run is made with: if even that is bad, they may be the cause."""
-        weights = self.resumed_from or getattr(self.trainer.task.model, "unet_path", None)
-        if step != self.first_step or weights is None:
+        weights = self.resumed_from or ", ".join(map(str, self.trainer.task.files))
+        if step != self.first_step or not weights:
             return ""
         return f" It is the first step with the weights of {weights}, which may be damaged themselves."
 
@@ -108,16 +109,16 @@ class Guard(TrainerCallback):
         trainer, texts = self.trainer, []
         for batch in self.bad if kind == BAD_LOSS else self.batches:
             with trainer.autocast_smart_context_manager():
-                origin = find_origin(trainer.task.model, batch.arguments, batch.dropout_seed)
+                origin = find_origin(trainer.task, batch.drawn, batch.dropout_seed)
             texts.append(save_bad_batch(trainer.args.output_dir, trainer.task, batch, origin, what))
         return " ".join(texts)
 
 
 @paddle.no_grad()
 def finite_gradients(parameters) -> bool:
-    """Whether every element of every gradient is finite: a sum is as soon as its elements are."""
+    """Whether every gradient's sum is finite, and so its elements are. Asked of all at once: a device is waited for once."""
     sums = [p.grad.sum(dtype="float32") for p in parameters if p.grad is not None]
-    return not sums or bool(paddle.isfinite(paddle.stack(sums)).all())
+    return not sums or finite(paddle.stack(sums))
 
 
 def highest_of_ranks(value: int) -> int:

@@ -5,6 +5,9 @@ from typing import Optional
 
 import paddle
 
+from ldm.training.task import Task
+from ldm.weights.finite import finite
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -30,12 +33,12 @@ class Origin:
         return f"every layer's result {'and gradient ' if self.gradients_known else ''}is finite"
 
 
-def find_origin(model, arguments: dict, dropout_seed: int, backward: bool = False) -> Origin:
-    """Run model(**arguments) -> loss () again, dropout included, and look at every layer's result and gradients.
+def find_origin(task: Task, drawn: dict, dropout_seed: int, backward: bool = False) -> Origin:
+    """Compute the loss of a batch with its draws again, dropout included, and look at every layer's result and gradients.
 
     The gradients are those that the parameters have; backward: those of this pass, which are computed and kept there.
     """
-    watched = Watch()
+    model, watched = task.model, Watch()
     handles = [
         layer.register_forward_post_hook(watched.hook(name or type(model).__name__))
         for name, layer in model.named_sublayers(include_self=True)
@@ -43,13 +46,13 @@ def find_origin(model, arguments: dict, dropout_seed: int, backward: bool = Fals
     paddle.seed(dropout_seed)
     try:
         with paddle.set_grad_enabled(backward):
-            loss = model(**arguments)
+            loss = task.loss(drawn)
     finally:
         for handle in handles:
             handle.remove()
     if backward:
         loss.backward()
-    bad_arguments = [name for name, value in arguments.items() if not finite(value)]
+    bad_arguments = [name for name, value in drawn.items() if not finite(value)]
     layers = dict(model.named_sublayers(include_self=True))
     gradients = [name for name in watched.order if name in layers and _bad(layers[name], "grad")]
     weights = _bad(layers[watched.first], None) if watched.first in layers else []
@@ -77,15 +80,6 @@ class Watch:
                 self.first, self.from_input = name, not finite(inputs)
 
         return look
-
-
-def finite(value) -> bool:
-    """Whether every floating-point tensor in `value` (also lists and tuples of them) is finite."""
-    if isinstance(value, (list, tuple)):
-        return all(finite(item) for item in value)
-    if not isinstance(value, paddle.Tensor) or not value.is_floating_point():
-        return True
-    return bool(paddle.isfinite(value).all())
 
 
 def _bad(layer, attribute) -> list:

@@ -10,40 +10,40 @@ from ldm.common.preflight_report import Report
 from ldm.training.checkpoints.rng_state import preserved_rng_state
 from ldm.training.preflight.data import check_captions, check_latents, check_samples
 from ldm.training.preflight.room import check_disk, check_memory, existing_folder, half_precision
-from ldm.training.preflight.step import arguments_of, check_step, first_batch
+from ldm.training.preflight.step import check_step, drawn_for, first_batch
 from ldm.training.preflight.weights import check_weights
 
 SAMPLES, SAMPLES_BEFORE_A_RUN = 64, 8  # whose latents are looked at
 
 
-def preflight(trainer, groups, checkpoint=None):
+def preflight(trainer, checkpoint=None):
     """Look at data, weights, disk and memory and try a step; PreflightFailed lists everything that is wrong.
 
-    groups: the run's argument groups, training arguments last. checkpoint: what is resumed, in which case a normal run
-    tries no step. The report is printed by the first process of every machine.
+    checkpoint: what is resumed, in which case a normal run tries no step. The report is printed by the first process of
+    every machine.
     """
     args, report = trainer.args, Report()
     with preserved_rng_state():
-        _look(report, trainer, groups, checkpoint)
+        _look(report, trainer, checkpoint)
     if args.local_process_index == 0:
         print(report.text(), flush=True)
     report.check()
     return report
 
 
-def _look(report: Report, trainer, groups, checkpoint):
+def _look(report: Report, trainer, checkpoint):
     args, task = trainer.args, trainer.task
     steps, dataset = trainer.steps_of_run(), trainer.train_dataset
     check_samples(report, dataset, trainer._samples_per_step())
-    check_captions(report, dataset, task.model, getattr(groups[0], "model_max_length", None))
-    check_latents(report, task.model, dataset, SAMPLES if args.dry_run else SAMPLES_BEFORE_A_RUN)
+    check_captions(report, task)
+    check_latents(report, task, SAMPLES if args.dry_run else SAMPLES_BEFORE_A_RUN)
     check_weights(report, task, checkpoint)
     report.say("computes on", device(args))
     check_disk(report, trainer, steps)
-    arguments = arguments_of(trainer, first_batch(trainer, steps))
-    check_memory(report, trainer, arguments)
+    drawn = drawn_for(trainer, first_batch(trainer, steps))
+    check_memory(report, trainer, drawn)
     if not report.problems and (args.dry_run or checkpoint is None):
-        check_step(report, trainer, arguments, steps, checkpoint)
+        check_step(report, trainer, drawn, steps, checkpoint)
 
 
 def device(args) -> str:

@@ -5,6 +5,8 @@ import paddle
 
 from ldm.clip.tokenizer import load_tokenizer
 from ldm.common.preflight_report import Report
+from ldm.data.sources.mix import Subset
+from ldm.training.task import Task
 from ldm.weights.files import TensorFile
 
 CAPTIONS = 5000  # whose tokens are counted
@@ -20,9 +22,9 @@ FAR, FARTHEST = 0.3, 0.6  # of the mean from 0; 0.01 to 0.05 measured
 def check_samples(report: Report, dataset, samples_per_step: int):
     """How many there are; with buckets, how many of each shape."""
     source, count = dataset.source, len(dataset)
-    total = getattr(source, "source", source)  # before --skip_corrupt and --data_filter left some out
+    total = source.source if isinstance(source, Subset) else source  # before --skip_corrupt and --data_filter
     left_out = f" of {len(total)}, {len(total) - count} left out" if len(total) != count else ""
-    mix = getattr(dataset, "mix", None)
+    mix = dataset.mix
     of_two = f" ({mix.own} and {mix.other} mixed in)" if mix else ""
     report.say("samples", f"{count}{of_two}{left_out}, each with its caption, in {source.where}")
     buckets = dataset.buckets
@@ -45,14 +47,14 @@ def histogram(shapes, counts) -> str:
     )
 
 
-def check_captions(report: Report, dataset, model, max_length=None):
+def check_captions(report: Report, task: Task):
     """How many captions have more tokens than the text encoder takes: what is over the limit is cut."""
-    frozen = getattr(model, "frozen", None)
-    if frozen is None or not hasattr(frozen, "folders"):
+    dataset, frozen = task.dataset, task.frozen
+    if frozen is None:
         return
-    text = frozen.__dict__.get("text")  # the tower, if something has read it; its tokenizer is enough
+    text = frozen.text if "text" in frozen.loaded else None  # its tokenizer is enough
     tokenizer = text.tokenizer if text else load_tokenizer(frozen.folders["tokenizer"])
-    limit = max_length or (text.max_length if text else int(tokenizer.model_max_length))
+    limit = task.max_tokens or (text.max_length if text else int(tokenizer.model_max_length))
     count = min(CAPTIONS, len(dataset))
     captions = [dataset.captions[index] for index in range(count)]
     lengths = [len(ids) for ids in tokenizer(captions, return_token_type_ids=False)["input_ids"]]
@@ -66,35 +68,28 @@ def check_captions(report: Report, dataset, model, max_length=None):
 
 
 @paddle.no_grad()
-def sample_latents(model, dataset, count: int):
+def sample_latents(task: Task, count: int):
     """The prior's latents of samples spread over the dataset, [(16, h, w), ...], or None where none are trained on."""
+    dataset = task.dataset
     chosen = np.unique(np.linspace(0, len(dataset) - 1, min(count, len(dataset))).astype(int)).tolist()
-    if hasattr(dataset, "cache"):
+    if task.cached:
         return [dataset[index]["latents"].astype("float32") for index in chosen]
-    encoder = frozen_encoder(model)
-    if encoder is None:
+    if task.frozen is None or task.encoder is not None:
         return None
     latents = []
     for start in range(0, len(chosen), TOGETHER):
         images = np.stack([dataset[index]["image"] for index in chosen[start : start + TOGETHER]])
-        latents += list(encoder.encode(paddle.to_tensor(images)).numpy())
+        latents += list(task.frozen.effnet.encode(paddle.to_tensor(images)).numpy())
     return latents
 
 
-def frozen_encoder(model):
-    """The semantic encoder that the model trains behind, or None if it has none or trains it."""
-    if not hasattr(model, "frozen") or "effnet" in model._sub_layers or not hasattr(model.frozen, "effnet"):
-        return None
-    return model.frozen.effnet
-
-
-def check_latents(report: Report, model, dataset, count: int):
+def check_latents(report: Report, task: Task, count: int):
     """Mean about 0 and standard deviation about 1: what the right encoder makes of rightly normalised images."""
-    latents = sample_latents(model, dataset, count)
+    latents = sample_latents(task, count)
     if latents is None:
         return
     values = np.concatenate([latent.reshape(len(latent), -1) for latent in latents], axis=1)
-    path = model.frozen.release.file("effnet")
+    path = task.frozen.release.file("effnet")
     with TensorFile(path) as file:
         untrained = "weights" in file.metadata
     judge_latents(report, values, len(latents), path, untrained)

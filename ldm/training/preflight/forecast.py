@@ -7,7 +7,7 @@ peak = weights + frozen networks + gradients + optimiser states + average
 
 from dataclasses import dataclass
 
-from ldm.common.memory import gib
+from ldm.common.memory import gib, host_available
 from ldm.networks.levels import Level
 from ldm.training.preflight import blocks
 from ldm.training.preflight.blocks import FLOAT32, Shape
@@ -19,6 +19,21 @@ SAVED_COPIES = 2  # of what is written at once: as arrays, and as the pickle rem
 # Holes in a CPU's heap, measured: tensors of many sizes come and go, and what is freed does not always fit what comes
 HEAP_OF_GRADIENTS, HEAP_OF_ACTIVATIONS = 0.6, 0.24
 LASTING = ("weights", "frozen", "gradients", "optimizer", "average")
+PIXEL = 3 * FLOAT32
+
+
+def check_batch_memory(resolution, batch_size: int):
+    """ValueError if the images of one batch, resolution^2 pixels each, take more than is free: reading them would never end.
+
+    Asked before the first of them is read. resolution 0: not known yet.
+    """
+    needed, free = batch_size * (resolution or 0) ** 2 * PIXEL, host_available()
+    if needed > free:
+        raise ValueError(
+            f"--per_device_train_batch_size {batch_size}: the images of one batch take {gib(needed)} GiB at --resolution "
+            f"{resolution}, and {gib(free)} GiB of memory are free. Use a smaller one with more "
+            "--gradient_accumulation_steps, or a smaller --resolution."
+        )
 
 
 @dataclass(frozen=True)

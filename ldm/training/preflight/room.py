@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ldm.common.memory import allocated, available, gib, on_cpu
 from ldm.common.preflight_report import Report
+from ldm.stage import CascadeStage
 from ldm.training.checkpoints.staging import checkpoint_folders
 from ldm.training.preflight.blocks import FLOAT32, Shape
 from ldm.training.preflight.forecast import OPTIMIZER_BYTES, Forecast, heap_holes, parameter_terms, unet_activations
@@ -63,9 +64,9 @@ def existing_folder(path) -> Path:
 # Memory -------------------------------------------------------------------------------------------------------------
 
 
-def forecast_of(trainer, batch: dict) -> tuple[Forecast, bool]:
-    """What a run takes with this batch, and whether its activations are in it: they are for the UNets of both stages."""
-    args, model = trainer.args, trainer.task.model
+def forecast_of(trainer, drawn: dict) -> tuple[Forecast, bool]:
+    """What a run takes with this batch and its draws, and whether its activations are in it: they are for the UNets of both stages."""
+    args, task, model = trainer.args, trainer.task, trainer.task.model
     parameters = model.parameters()
     trained = [_numbers(p) for p in parameters if not p.stop_gradient]
     weights = sum(_numbers(p) * p.element_size() for p in parameters)
@@ -76,34 +77,34 @@ def forecast_of(trainer, batch: dict) -> tuple[Forecast, bool]:
     )
     if not on_cpu():
         terms["saving"] = 0  # the copies for a checkpoint are not made on the GPU
-    if getattr(model, "unet", None) is None:
+    if task.stage is None:
         return Forecast(**terms), False
-    kept, workspace = activations(model, batch, args.recompute, 2 if half_precision(args) else FLOAT32)
+    kept, workspace = activations(task.stage, drawn, args.recompute, 2 if half_precision(args) else FLOAT32)
     terms["workspace"] = max(workspace, max(trained) * FLOAT32)
     heap = heap_holes(terms["gradients"], kept + terms["workspace"]) if on_cpu() else 0
-    return Forecast(**terms, activations=kept, heap=heap), "effnet" not in model._sub_layers
+    return Forecast(**terms, activations=kept, heap=heap), task.encoder is None
 
 
-def activations(model, batch: dict, recompute: bool, number: int) -> tuple[int, int]:
-    """`unet_activations` of ModelC or ModelB for a batch of its arguments."""
-    unet = model.unet
-    size, (rows, columns) = batch["epsilon"].shape[0], batch["epsilon"].shape[2:]
+def activations(stage: CascadeStage, drawn: dict, recompute: bool, number: int) -> tuple[int, int]:
+    """`unet_activations` of a stage for a batch, of images or of features, with its draws."""
+    unet = stage.unet
+    size, (rows, columns) = drawn["epsilon"].shape[0], drawn["epsilon"].shape[2:]
     grid = (rows // unet.patch_size, columns // unet.patch_size)
-    text = batch.get("text_embeds", batch.get("input_ids"))
-    if model.kind == "stage_c":
+    text = drawn.get("text_embeds", drawn.get("input_ids"))
+    if stage.kind == "stage_c":
         tokens = text.shape[1] + 2 * unet.c_clip_seq
         factors = [0.5 if switch else 1.0 for switch in unet.switch_level]
     else:
         tokens, factors = unet.c_clip_seq, [0.5] * (len(unet.levels) - 1)
     scales = [math.prod(factors[:index]) for index in range(len(unet.levels))]
     shape = Shape(size, grid[0] * grid[1], tokens, unet.clip_norm.channels, number, on_cpu())
-    return unet_activations(unet.levels, unet.c_in, shape, grid, recompute, scales, trained_blocks(model))
+    return unet_activations(unet.levels, unet.c_in, shape, grid, recompute, scales, trained_blocks(stage))
 
 
-def trained_blocks(model):
+def trained_blocks(stage: CascadeStage):
     """A test of block names: whether a block has a parameter that is trained, or a LoRA."""
-    trained = {name for name, p in model.unet.named_parameters() if not p.stop_gradient}
-    adapter = getattr(model, "lora", None)
+    trained = {name for name, p in stage.unet.named_parameters() if not p.stop_gradient}
+    adapter = stage.adapters.trained
     if adapter is not None and adapter.weights is not None:
         trained |= {target.key for target in adapter.weights.targets}
     if adapter is not None and adapter.embeddings is not None:
@@ -111,9 +112,9 @@ def trained_blocks(model):
     return lambda name: any(key.startswith(f"{name}.") for key in trained)
 
 
-def check_memory(report: Report, trainer, batch: dict):
+def check_memory(report: Report, trainer, drawn: dict):
     """The forecast, and whether what it adds to what is in use now is free."""
-    forecast, complete = forecast_of(trainer, batch)
+    forecast, complete = forecast_of(trainer, drawn)
     now, free = allocated(), available()
     if now:
         forecast = replace(forecast, frozen=max(0, now - forecast.weights - forecast.average))
@@ -140,15 +141,13 @@ def memory_remedies(trainer) -> str:
     args, remedies = trainer.args, []
     if args.per_device_train_batch_size > 1:
         remedies.append("a smaller --per_device_train_batch_size with more --gradient_accumulation_steps")
-    if not args.recompute and hasattr(trainer.task.model, "unet"):
+    if not args.recompute and trainer.task.stage is not None:
         remedies.append("--recompute True")
     if args.optim.value == "adamw":
         remedies.append("--optim adamw_mini")
     if trainer.average is not None:
         remedies.append("no --ema_decay")
-    if getattr(trainer.task.model, "unet_frozen", None) is False:
-        remedies.append("--method lora")
-    return "use " + ", ".join([*remedies, "a smaller --resolution"])
+    return "use " + ", ".join([*remedies, *trainer.task.less_memory, "a smaller --resolution"])
 
 
 def _numbers(tensor) -> int:

@@ -16,6 +16,7 @@ from ldm.training.checkpoints.rng_state import preserved_rng_state
 from ldm.training.non_finite.guard import finite_gradients
 from ldm.training.optimizer import global_norm
 from ldm.training.preflight.weights import files_read
+from ldm.training.task import Task
 from ldm.weights.blame import non_finite_tensor
 
 
@@ -46,15 +47,15 @@ def first_batch(trainer, steps: int) -> dict:
     return {name: paddle.to_tensor(value) for name, value in trainer.data_collator(items).items()}
 
 
-def arguments_of(trainer, inputs: dict) -> dict:
-    """The model's arguments for the first batch, random ones included."""
-    return trainer._arguments(inputs, trainer.args.seed, 0, 0)
+def drawn_for(trainer, inputs: dict) -> dict:
+    """The first batch with what a run draws for it."""
+    return trainer.drawn(inputs, trainer.args.seed, 0, 0)
 
 
-def try_step(trainer, arguments: dict) -> Tried:
-    """Loss and gradients of a batch, in training mode; weights, statistics and random numbers are not changed by it."""
+def try_step(trainer, drawn: dict) -> Tried:
+    """Loss and gradients of a batch with its draws, in training mode; weights, statistics and random numbers are not changed by it."""
     model = trainer.task.model
-    with preserved_rng_state(), _unchanged(model):
+    with preserved_rng_state(), _unchanged(trainer.task):
         model.train()
         for norm in trainer.frozen_norms:
             norm.training = False
@@ -62,7 +63,7 @@ def try_step(trainer, arguments: dict) -> Tried:
         reset_peak()
         start = perf_counter()
         with trainer.autocast_smart_context_manager():
-            loss = model(**arguments)
+            loss = trainer.task.loss(drawn)
         loss.backward()
         value, seconds = float(loss), perf_counter() - start
         trained = [parameter for parameter in model.parameters() if not parameter.stop_gradient]
@@ -71,11 +72,11 @@ def try_step(trainer, arguments: dict) -> Tried:
 
 
 @contextmanager
-def _unchanged(model):
+def _unchanged(task: Task):
     """Afterwards: no gradients, the BatchNorms' statistics, every layer's mode and the last objective as they were."""
+    model, objective = task.model, task.objective
     modes = [(layer, layer.training) for layer in model.sublayers(include_self=True)]
     statistics = [(t, t.clone()) for norm in batch_norms(model) for t in (norm._mean, norm._variance)]
-    objective = getattr(model, "objective", None)
     try:
         yield
     finally:
@@ -86,13 +87,13 @@ def _unchanged(model):
                 tensor.set_value(before)
         for layer, training in modes:
             layer.training = training
-        if hasattr(model, "objective"):
-            model.objective = objective
+        if task.stage is not None:
+            task.stage.objective = objective
 
 
-def check_step(report: Report, trainer, arguments: dict, steps: int, checkpoint=None):
+def check_step(report: Report, trainer, drawn: dict, steps: int, checkpoint=None):
     """Try a step, with the weights of `checkpoint` if there is one. Its numbers must be finite. Says what the run will take, by it."""
-    tried, args = try_step(trainer, arguments), trainer.args
+    tried, args = try_step(trainer, drawn), trainer.args
     total = tried.seconds * steps * args.gradient_accumulation_steps
     report.say(
         "one step",
@@ -110,7 +111,7 @@ def check_step(report: Report, trainer, arguments: dict, steps: int, checkpoint=
 
 def _blame(trainer, checkpoint) -> str:
     """Which file makes a first step that is not finite; all that went into it are read for that."""
-    paths = files_read(trainer.task.model)
+    paths = files_read(trainer.task)
     for path in paths:
         if (key := non_finite_tensor(path)) is not None:
             return f"{path}: {key} is not finite (NaN or infinity): download or convert it again."

@@ -8,24 +8,18 @@ import numpy as np
 from ldm.common.hashing import sha256_of
 from ldm.common.preflight_report import Report
 from ldm.training.checkpoints.files import check_networks
+from ldm.training.task import Task
 from ldm.weights.detect import TELLING_KEYS, detect_network, version_of_shapes
 from ldm.weights.files import TensorFile
 from ldm.weights.plan import is_paddle_layout
 from ldm.weights.release import OUTPUT_SIZE_KEY, network_config, output_size
 
-FROZEN = (
-    "text",
-    "image",
-    "effnet",
-    "stage_a",
-    "previewer",
-)  # attributes of ldm.frozen.Frozen, set once they are loaded
 CHEAP = 1 << 28  # bytes of a file that is hashed whole; of larger ones the header alone
 
 
-def check_weights(report: Report, task, checkpoint=None):
+def check_weights(report: Report, task: Task, checkpoint=None):
     """The files that a model was read from, and the checkpoint that is continued: it must be of the same kind of run."""
-    for path in weight_files(task.model):
+    for path in weight_files(task):
         report.say("weights", identity(path))
     check_image_size(report, task)
     if checkpoint is None:
@@ -37,30 +31,26 @@ def check_weights(report: Report, task, checkpoint=None):
         report.problem(str(error))
 
 
-def check_image_size(report: Report, task):
+def check_image_size(report: Report, task: Task):
     """A prior that is taught another size than it was trained for: meant by some, an oversight of others."""
     taught = {int(entry.notes[OUTPUT_SIZE_KEY]) for entry in task.networks.values() if OUTPUT_SIZE_KEY in entry.notes}
-    if taught and (trained_for := output_size(task.model.unet_path)) not in taught:
+    if taught and (trained_for := output_size(task.stage.unet_path)) not in taught:
         report.warn(
-            f"{task.model.unet_path} was trained for images of {trained_for} px and is taught {min(taught)} px now; "
+            f"{task.stage.unet_path} was trained for images of {trained_for} px and is taught {min(taught)} px now; "
             f"--output_size {trained_for} keeps to its size."
         )
 
 
-def weight_files(model) -> list[Path]:
-    """The network that is trained, where it has a file of its own, and the encoder it is trained behind."""
-    files = [Path(model.unet_path)] if getattr(model, "unet_path", None) else []
-    release = getattr(getattr(model, "frozen", None), "release", None)
-    return files + ([release.file("effnet")] if release is not None else [])
+def weight_files(task: Task) -> list[Path]:
+    """The files of what is trained, and of the semantic encoder that it is trained behind."""
+    return [*map(Path, task.files), *([task.frozen.release.file("effnet")] if task.frozen is not None else [])]
 
 
-def files_read(model) -> list[Path]:
-    """Every file that the weights of a model have been read from, those of the frozen networks in use too."""
-    frozen = getattr(model, "frozen", None)
-    files = [path for kind in FROZEN if kind in getattr(frozen, "__dict__", {}) for path in frozen.files(kind)]
-    release = frozen.release if frozen is not None else getattr(model, "release", None)
-    own = [release.file(kind) for kind in ("stage_a", "previewer") if hasattr(model, kind)] if release else []
-    return list(dict.fromkeys(map(Path, [*weight_files(model), *own, *files])))
+def files_read(task: Task) -> list[Path]:
+    """Every file that weights have been read from, those of the frozen networks in use too."""
+    frozen = task.frozen
+    around = [path for kind in frozen.loaded for path in frozen.files(kind)] if frozen is not None else []
+    return list(dict.fromkeys(map(Path, [*weight_files(task), *around])))
 
 
 def identity(path) -> str:

@@ -1,25 +1,26 @@
 """Training Stage B, the decoder, alone or together with the semantic encoder: its command line and its task."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import ClassVar, Optional
 
 import paddle
 
 from ldm import config
-from ldm.decoder_features import DecoderFeatures
+from ldm.data.dataset import ImageTextDataset
+from ldm.features import DecoderFeatures
+from ldm.frozen import open_release
 from ldm.generation.sampling import to_uint8
 from ldm.model_b import ModelB
-from ldm.model_b_cached import CachedModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
 from ldm.training.batches.data import open_dataset
-from ldm.training.batches.draws import DecoderDraws, Squares
+from ldm.training.batches.draws import DecoderDraws, RandomCrop
 from ldm.training.batches.loader import Collator
-from ldm.training.flags.data import SquaresDataArguments
+from ldm.training.flags.data import RandomCropDataArguments
 from ldm.training.flags.values import SHARE, SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
-from ldm.training.tasks.cached import training_from_cache
-from ldm.training.tasks.parts import PartsArguments, choose_trained
+from ldm.training.tasks.method import PartsArguments, choose_trained
 from ldm.training.watching.pictures import SHOWN, Pictures, first_images, weights_stamp
 
 
@@ -72,7 +73,7 @@ class DecoderArguments(PartsArguments):
 
 
 @dataclass
-class DecoderDataArguments(SquaresDataArguments):
+class DecoderDataArguments(RandomCropDataArguments):
     """DataArguments of the decoder."""
 
     default_resolution: ClassVar[int] = 1024
@@ -84,7 +85,7 @@ class DecoderDataArguments(SquaresDataArguments):
     def __post_init__(self):
         check_values(self)
         self.check_resolution(8, MINIMUM)
-        self.check_squares()
+        self.check_random_crop()
 
 
 GROUPS = (DecoderArguments, DecoderDataArguments)
@@ -92,7 +93,8 @@ GROUPS = (DecoderArguments, DecoderDataArguments)
 
 def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, args) -> Task:
     """Model and data put together. ValueError and OSError for anything wrong with the inputs."""
-    images, dataset, model, collate = (_from_cache if model_args.feature_cache else _from_images)(model_args, data_args)
+    images, data = (_from_cache if model_args.feature_cache else _from_images)(model_args, data_args)
+    model = data["model"]
     choose_trained(model.unet, model_args.train_only, model_args.freeze)
     networks = {"unet": NetworkEntry("stage_b", model.unet_config)}
     if model_args.train_encoder:
@@ -109,28 +111,49 @@ def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, ar
         encoder_scale=(model_args.encoder_scale_min, model_args.encoder_scale_max),
         latent_noise=model_args.encoder_noise,
         pyramid=model_args.pyramid_noise,
-        crop=_squares(model, data_args) if data_args.random_crop else None,
+        crop=_random_crop(model, data_args) if data_args.random_crop else None,
     )
-    return Task(model, dataset, collate, networks, draw, [_pictures(model, images, model_args)])
+    return Task(
+        **data,
+        networks=networks,
+        draw=draw,
+        pictures=[_pictures(model, images, model_args)],
+        stage=model,
+        encoder=model.encoder if model_args.train_encoder else None,
+        frozen=model.frozen,
+        files=(model.unet_path,),
+    )
 
 
-def _from_images(model_args: DecoderArguments, data_args: DecoderDataArguments):
-    """Images, dataset, model and collation where the encoders run in every step."""
+def _from_images(model_args: DecoderArguments, data_args: DecoderDataArguments) -> tuple[ImageTextDataset, dict]:
+    """The images, and the parts of a Task that differ where the encoders run in every step."""
     images = open_dataset(data_args)
     model = ModelB(model_args.weights_path, model_args.model_version, "float32", model_args.unet_path)
-    model.encoder_resample = model_args.encoder_resample
-    return images, images, model, Collator(model.frozen.text.tokenize)
+    model.features = _features(model_args)
+    collate = Collator(model.frozen.text.tokenize)
+    return images, {"model": model, "dataset": images, "collate": collate, "encode": model.encode_batch}
 
 
-def _from_cache(model_args: DecoderArguments, data_args: DecoderDataArguments):
+def _from_cache(model_args: DecoderArguments, data_args: DecoderDataArguments) -> tuple[ImageTextDataset, dict]:
     """The same where their results are read from a cache. Images are hashed, and decoded for the logged pictures only."""
-    stage = DecoderFeatures(model_args.encoder_scale_min, model_args.encoder_resample)
-    return training_from_cache(CachedModelB, model_args, data_args, stage=stage)
+    from ldm.training.batches.cached import open_cached, stack
+
+    frozen, _ = open_release(model_args.weights_path, "float32")
+    images, stage = open_dataset(data_args, decode=False), _features(model_args)
+    dataset = open_cached(model_args.feature_cache, frozen, images, None, stage, data_args.trust_mtime)
+    encode = partial(stage.from_cache, dataset.empty())
+    model = ModelB(None, model_args.model_version, "float32", model_args.unet_path, frozen)
+    return images, {"model": model, "dataset": dataset, "collate": stack, "encode": encode, "cached": True}
 
 
-def _squares(model: ModelB, data_args: DecoderDataArguments) -> Squares:
+def _features(model_args: DecoderArguments) -> DecoderFeatures:
+    """What is asked of the encoders."""
+    return DecoderFeatures(model_args.encoder_scale_min, model_args.encoder_resample)
+
+
+def _random_crop(model: ModelB, data_args: DecoderDataArguments) -> RandomCrop:
     """What --random_crop cuts, at places where this decoder's patches begin. ValueError for a side it cannot take."""
-    return Squares(data_args.random_crop, data_args.resolution, AUTOENCODER_FACTOR * model.unet.patch_size)
+    return RandomCrop(data_args.random_crop, data_args.resolution, AUTOENCODER_FACTOR * model.unet.patch_size)
 
 
 def _pictures(model: ModelB, dataset, model_args: DecoderArguments) -> Pictures:

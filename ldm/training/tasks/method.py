@@ -1,4 +1,4 @@
-"""How the prior is trained: all of it, parts of it, a LoRA, learned tokens."""
+"""How a network is trained: all of it or parts, by the names of its parameters; the prior also by a LoRA, learned tokens."""
 
 import math
 from dataclasses import dataclass, field
@@ -6,14 +6,24 @@ from typing import Optional
 
 from ldm.adapters.lora import DEFAULT_FILTERS
 from ldm.adapters.tokens import parse_spec
+from ldm.common.patterns import select
 from ldm.model_c import ModelC
 from ldm.training.flags.values import Range, number
 from ldm.training.task import NetworkEntry
 from ldm.training.tasks.adapter import KIND, lora_entry
-from ldm.training.tasks.parts import PartsArguments, choose_trained
 
 METHODS = ("full", "lora", "tokens")
 LORA_DEFAULTS = {"lora_rank": 4, "lora_alpha": 1.0, "lora_dropout": 0.0, "lora_filter": None}
+
+
+@dataclass
+class PartsArguments:
+    """What is trained of a network, and what stays as it is."""
+
+    train_only: Optional[list[str]] = field(
+        default=None, metadata={"help": "train only parameters of these names (pieces, or with * ? [ ])"}
+    )
+    freeze: Optional[list[str]] = field(default=None, metadata={"help": "leave parameters of these names as they are"})
 
 
 @dataclass
@@ -60,6 +70,20 @@ class MethodArguments(PartsArguments):
                 parse_spec(text)
             except ValueError as error:
                 raise ValueError(f"--learn_tokens {error}") from error
+
+
+def choose_trained(network, only=None, freeze=None):
+    """Freeze the parameters that none of the patterns `only` match and those that any of `freeze` does.
+
+    ValueError for a pattern that matches nothing, and if nothing would be left to train.
+    """
+    parameters = dict(network.named_parameters())
+    trained = set(select(parameters, only, "--train_only") if only else parameters)
+    trained -= set(select(parameters, freeze, "--freeze") if freeze else ())
+    if not trained:
+        raise ValueError("--train_only and --freeze leave nothing to train: choose narrower patterns for --freeze.")
+    for name, parameter in parameters.items():
+        parameter.stop_gradient = name not in trained
 
 
 def apply_method(model: ModelC, arguments: MethodArguments, seed: int, notes: dict) -> dict[str, NetworkEntry]:

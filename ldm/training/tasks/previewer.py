@@ -1,20 +1,80 @@
-"""Training the previewer: its command line and its task."""
+"""Training the previewer, which shows what the prior's latents mean: model, command line and task."""
 
 from dataclasses import dataclass, field
 from typing import ClassVar, Optional
 
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
 from ldm import config
+from ldm.common.precision import float32_region
+from ldm.features import crop_at_corners
+from ldm.frozen import Frozen
 from ldm.generation.sampling import to_uint8
 from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating
+from ldm.training.batch_norms import variance
 from ldm.training.batches.data import open_dataset
-from ldm.training.batches.draws import LatentNoiseDraws, Squares
+from ldm.training.batches.draws import LatentNoiseDraws, RandomCrop
 from ldm.training.batches.loader import Collator
-from ldm.training.flags.data import SquaresDataArguments
+from ldm.training.flags.data import RandomCropDataArguments
 from ldm.training.flags.values import SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
-from ldm.training.tasks.model_previewer import ModelPreviewer
 from ldm.training.watching.pictures import SHOWN, Pictures, first_images, weights_stamp
+from ldm.weights.release import Release, network_config
+
+UPSCALING = 8  # pixels of a preview per cell of a latent
+
+
+class ModelPreviewer(nn.Layer):
+    """The previewer of a release folder behind its encoder; the state dict holds it as `previewer.*`.
+
+    With `train_encoder` the two are a small plain autoencoder: the quickest way to latents that mean something.
+
+    noise: standard deviation of what is added to the latents, in units of each channel's own in the batch: latents of a
+    prior, which errs, are shown as well, and the encoder learns a code in which small errors are small in the picture.
+    That unit is differentiated too: taken for a constant it makes larger latents look better, and they grow without end.
+    """
+
+    def __init__(self, weights_path, noise: float = 0.0):
+        super().__init__()
+        release = Release(weights_path)
+        self.frozen, self.noise = Frozen(release), noise
+        self.network_config = network_config(release.file("previewer"), "previewer")
+        self.previewer = release.load("previewer")
+
+    def train_encoder(self) -> dict:
+        """Train the semantic encoder along, no longer the frozen one; its constructor arguments."""
+        self.effnet, config = self.frozen.encoder_to_train()
+        return config
+
+    @property
+    def encoder(self) -> nn.Layer:
+        """The semantic encoder in use: the one that is trained along, `effnet.*` of the state dict, else the frozen one."""
+        return self.effnet if "effnet" in self._sub_layers else self.frozen.effnet
+
+    def encode(self, images):
+        """Images (B, 3, S, S) in [0, 1] -> latents (B, 16, S / 32, S / 32)."""
+        with float32_region():
+            return self.encoder.encode(images)
+
+    def forward(self, images, latent_noise, corners=None):
+        """images (B, 3, S, S) in [0, 1], latent_noise (B, 16, S / 32, S / 32) standard normal -> loss ().
+
+        corners (B, 2): train on the squares with these top left corners, in pixels, that latent_noise is for.
+        """
+        if corners is not None:
+            images = crop_at_corners(images, corners, TRAINING_FACTOR * latent_noise.shape[2])
+        latents = self.encode(images)
+        target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
+        deviation = (variance(latents, keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
+        return F.mse_loss(self.previewer(latents + self.noise * deviation * latent_noise), target)
+
+    @paddle.no_grad()
+    def preview(self, images):
+        """Images (B, 3, S, S) -> previews of their latents (B, 3, S / 4, S / 4)."""
+        return self.previewer(self.encode(images))
 
 
 @dataclass
@@ -37,7 +97,7 @@ class PreviewerArguments:
 
 
 @dataclass
-class PreviewerDataArguments(SquaresDataArguments):
+class PreviewerDataArguments(RandomCropDataArguments):
     """DataArguments of the previewer."""
 
     default_resolution: ClassVar[int] = 768
@@ -48,7 +108,7 @@ class PreviewerDataArguments(SquaresDataArguments):
     def __post_init__(self):
         check_values(self)
         self.check_resolution(TRAINING_FACTOR, 2 * TRAINING_FACTOR)
-        self.check_squares()
+        self.check_random_crop()
 
     def pixels_of_output(self, output_size):
         return training_size_of_output(output_size)
@@ -69,14 +129,17 @@ def build_task(model_args: PreviewerArguments, data_args: PreviewerDataArguments
         dataset=dataset,
         collate=Collator(),
         networks=networks,
-        draw=LatentNoiseDraws(model.frozen.effnet.c_latent, _squares(data_args)),
+        draw=LatentNoiseDraws(model.frozen.effnet.c_latent, _random_crop(data_args)),
         pictures=[_pictures(model, dataset)],
+        encoder=model.encoder if model_args.train_encoder else None,
+        frozen=model.frozen,
+        files=(model.frozen.release.file("previewer"),),
     )
 
 
-def _squares(data_args: PreviewerDataArguments) -> Optional[Squares]:
+def _random_crop(data_args: PreviewerDataArguments) -> Optional[RandomCrop]:
     """What --random_crop cuts, anywhere."""
-    return Squares(data_args.random_crop, data_args.resolution, step=1) if data_args.random_crop else None
+    return RandomCrop(data_args.random_crop, data_args.resolution, step=1) if data_args.random_crop else None
 
 
 def _pictures(model: ModelPreviewer, dataset) -> Pictures:

@@ -6,8 +6,8 @@ from typing import ClassVar, Optional
 
 from ldm import config
 from ldm.data.captions import read_captions
+from ldm.frozen import open_release
 from ldm.model_c import ModelC
-from ldm.model_c_cached import CachedModelC
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.draws import PriorDraws
@@ -15,7 +15,6 @@ from ldm.training.batches.loader import Collator
 from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import EVERY, SHARE, SIDE, STEPS, Range, check_values, number
 from ldm.training.task import Task
-from ldm.training.tasks.cached import training_from_cache
 from ldm.training.tasks.method import MethodArguments, apply_method
 from ldm.training.watching.full_pictures import DECODER_STEPS, FullImages, decoder_files
 from ldm.training.watching.pictures import Pictures, weights_stamp
@@ -114,34 +113,43 @@ def build_task(model_args: PriorArguments, data_args: PriorDataArguments, args) 
     output_size = output_size_of_training(data_args.resolution)
     with_decoder = model_args.full_image_logging_steps > 0
     files = decoder_files(model_args.weights_path, config.model_b_version) if with_decoder else []
-    dataset, model, collate = (_from_cache if model_args.feature_cache else _from_images)(model_args, data_args)
+    data = (_from_cache if model_args.feature_cache else _from_images)(model_args, data_args)
+    model, dataset = data["model"], data["dataset"]
     networks = apply_method(model, model_args, args.seed, {OUTPUT_SIZE_KEY: str(output_size)})
     size = max(MINIMUM, model_args.image_logging_size or output_size)
     return Task(
-        model=model,
-        dataset=dataset,
-        collate=collate,
+        **data,
         networks=networks,
         draw=PriorDraws(model.unet.c_in, model_args.caption_dropout, model_args.image_conditioning),
         pictures=_pictures(model, shown_captions(model_args, dataset), size, model_args, args, files),
+        stage=model,
+        frozen=model.frozen,
+        files=(model.unet_path,),
+        max_tokens=model_args.model_max_length,
+        less_memory=("--method lora",) if model_args.method == "full" else (),
     )
 
 
-def _from_images(model_args: PriorArguments, data_args: PriorDataArguments):
-    """Dataset, model and collation where the encoders run in every step."""
+def _from_images(model_args: PriorArguments, data_args: PriorDataArguments) -> dict:
+    """The parts of a Task that differ where the encoders run in every step."""
     dataset = open_dataset(data_args)
     model = ModelC(model_args.weights_path, model_args.model_version, "float32", model_args.unet_path)
-    dataset.clip_size = model.frozen.image.image_size
+    model.features.prepare(model.frozen, dataset)
     tokenize = partial(model.frozen.text.tokenize, max_length=model_args.model_max_length)
     tokenize([""])  # refuses a --model_max_length that the towers cannot take
-    return dataset, model, Collator(tokenize)
+    return {"model": model, "dataset": dataset, "collate": Collator(tokenize), "encode": model.encode_batch}
 
 
-def _from_cache(model_args: PriorArguments, data_args: PriorDataArguments):
-    """Dataset, model and collation where their results are read from a cache. Images are hashed, not decoded."""
-    max_length = model_args.model_max_length
-    _, dataset, model, collate = training_from_cache(CachedModelC, model_args, data_args, max_length)
-    return dataset, model, collate
+def _from_cache(model_args: PriorArguments, data_args: PriorDataArguments) -> dict:
+    """The same where their results are read from a cache. Images are hashed, not decoded."""
+    from ldm.training.batches.cached import open_cached, stack
+
+    frozen, _ = open_release(model_args.weights_path, "float32")
+    images, stage, max_length = open_dataset(data_args, decode=False), ModelC.features, model_args.model_max_length
+    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, stage, data_args.trust_mtime)
+    encode = partial(stage.from_cache, dataset.empty())
+    model = ModelC(None, model_args.model_version, "float32", model_args.unet_path, frozen)
+    return {"model": model, "dataset": dataset, "collate": stack, "encode": encode, "cached": True}
 
 
 def shown_captions(model_args: PriorArguments, dataset) -> list[str]:

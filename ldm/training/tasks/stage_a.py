@@ -1,6 +1,10 @@
-"""Training Stage A, the VQ autoencoder: its command line and its task."""
+"""Training Stage A, the VQ autoencoder: model, command line and task."""
 
 from dataclasses import dataclass, field
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
 
 from ldm import config
 from ldm.generation.sampling import to_uint8
@@ -11,9 +15,38 @@ from ldm.training.batches.loader import Collator
 from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import SHARE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
-from ldm.training.tasks.model_a import ModelA
 from ldm.training.watching.pictures import SHOWN, Pictures, first_images, weights_stamp
-from ldm.weights.release import Release
+from ldm.weights.release import Release, network_config
+
+
+class ModelA(nn.Layer):
+    """The VQ autoencoder of a release folder, to be trained; the state dict holds it as `stage_a.*`.
+
+    The release was also trained with adversarial and perceptual losses; those need networks that no package on PyPI
+    carries, so the loss here is squared error and the codebook's (VQ-VAE, arXiv:1711.00937).
+    """
+
+    def __init__(self, weights_path, codebook_weight: float = 0.1):
+        super().__init__()
+        self.release = release = Release(weights_path)
+        self.network_config = network_config(release.file("stage_a"), "stage_a")
+        self.stage_a = release.load("stage_a")
+        self.codebook_weight = codebook_weight
+
+    def forward(self, images, quantised):
+        """images (B, 3, S, S) in [0, 1]; quantised (B,) bool: decoded from the codebook's vectors -> loss ().
+
+        The decoder must do both: its codebook makes the latent robust, and Stage B hands it unquantised latents.
+        """
+        latent = self.stage_a.encode(images)
+        coded, codebook_loss = self.stage_a.quantize(latent)
+        chosen = paddle.where(quantised.reshape([-1, 1, 1, 1]), coded, latent)
+        return F.mse_loss(self.stage_a.decode(chosen), images) + self.codebook_weight * codebook_loss
+
+    @paddle.no_grad()
+    def reconstruct(self, images):
+        """Images (B, 3, S, S) -> through the autoencoder and back, unquantised, same shape."""
+        return self.stage_a.decode(self.stage_a.encode(images))
 
 
 @dataclass
@@ -53,6 +86,7 @@ def build_task(model_args: AutoencoderArguments, data_args: AutoencoderDataArgum
         networks={"stage_a": NetworkEntry("stage_a", model.network_config)},
         draw=QuantisedDraws(model_args.quantised_share),
         pictures=[_pictures(model, dataset, model_args)],
+        files=(model.release.file("stage_a"),),
     )
 
 

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 import paddle
 
 from ldm.frozen import open_release
-from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 
 DECODER_STEPS = 10
@@ -32,15 +31,17 @@ class FullImages:
     @contextmanager
     def loaded(self):
         """The decoder and Stage A in memory."""
+        from ldm.model_b import ModelB
+
         frozen = self.model.frozen
-        had_stage_a = "stage_a" in frozen.__dict__
+        had_stage_a = "stage_a" in frozen.loaded
         self.decoder = ModelB(version=self.version, dtype=self.dtype, frozen=frozen)
         try:
             yield
         finally:
             self.decoder = None
             if not had_stage_a:
-                frozen.__dict__.pop("stage_a", None)
+                frozen.give_up("stage_a")
             if paddle.is_compiled_with_cuda():
                 paddle.device.cuda.empty_cache()
 

@@ -10,8 +10,9 @@ from small_release import write_scenes_and_release
 from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
 from ldm.demo.scenes.dataset import SceneSettings, write_scenes
-from ldm.features import features_recipe, fill_cache
 from ldm.frozen import open_release
+from ldm.training.batches.cached import features_recipe
+from ldm.training.batches.fill_cache import fill_cache
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
 from ldm.training.tasks import prior

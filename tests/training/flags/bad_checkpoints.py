@@ -138,8 +138,9 @@ def damaged_cache(inputs):
 def make_cache(inputs) -> Path:
     from ldm.data.dataset import ImageTextFolder
     from ldm.data.feature_cache import FeatureCache
-    from ldm.features import features_recipe, fill_cache
     from ldm.frozen import open_release
+    from ldm.training.batches.cached import features_recipe
+    from ldm.training.batches.fill_cache import fill_cache
 
     frozen, _ = open_release(inputs.weights, "float32")
     recipe = {**features_recipe(frozen, 64), "dtype": "float32"}

@@ -106,10 +106,10 @@ def test_the_first_block_is_named_and_the_replay_finds_it_again(make_trainer):
         trainer.train()
     path, report = only_report(trainer)
     assert report["layer"] == f"{BLOCK}.mapper" and not report["from_input"]
-    assert replay(trainer.model, path).layer == report["layer"]
+    assert replay(trainer.task, path).layer == report["layer"]
     healthy = dict(trainer.model.named_sublayers())[f"{BLOCK}.mapper"].weight
     healthy.set_value(paddle.zeros(healthy.shape))
-    assert math.isfinite(replay(trainer.model, path).loss)
+    assert math.isfinite(replay(trainer.task, path).loss)
 
 
 @pytest.mark.parametrize("resumed", [None, "run/checkpoint-1"])
@@ -143,7 +143,7 @@ def test_a_bad_gradient_is_found_in_a_replay_too(make_trainer):
     path, _ = only_report(trainer)
     for parameter in trainer.model.parameters():
         parameter.clear_gradient(set_to_zero=False)
-    assert replay(trainer.model, path).gradient == f"{BLOCK}.mapper"
+    assert replay(trainer.task, path).gradient == f"{BLOCK}.mapper"
 
 
 def test_the_replay_computes_the_loss_of_the_step(make_trainer):
@@ -155,7 +155,7 @@ def test_the_replay_computes_the_loss_of_the_step(make_trainer):
     with pytest.raises(NonFinite):
         trainer.train()
     path, _ = only_report(trainer)
-    assert replay(trainer.model, path).loss == losses[0]
+    assert replay(trainer.task, path).loss == losses[0]
     assert replay_bad_batch(trainer, path, None).loss == losses[0]
 
 

@@ -17,7 +17,7 @@ from ldm.training.flags.arguments import parse_into
 from ldm.training.preflight.checks import preflight
 from ldm.training.preflight.data import histogram, judge_latents
 from ldm.training.preflight.room import check_disk, checkpoint_bytes
-from ldm.training.preflight.step import arguments_of, first_batch, try_step
+from ldm.training.preflight.step import drawn_for, first_batch, try_step
 from ldm.training.preflight.weights import check_image_size
 from ldm.training.run import build_trainer, train
 from ldm.training.task import NetworkEntry
@@ -76,7 +76,7 @@ def test_a_prior_that_is_taught_another_size_is_warned_of(tmp_path, taught, warn
     prior = tmp_path / "prior.safetensors"
     save_file({"weight": np.zeros(1, np.float32)}, prior, {OUTPUT_SIZE_KEY: "384"})
     task = SimpleNamespace(
-        model=SimpleNamespace(unet_path=prior),
+        stage=SimpleNamespace(unet_path=prior),
         networks={"unet": NetworkEntry("stage_c", {}, {OUTPUT_SIZE_KEY: taught})},
     )
     report = Report()
@@ -181,11 +181,11 @@ def test_a_tried_step_leaves_batch_norms_modes_and_gradients_alone(inputs):
     model.eval()
     before, random = state_of(model), paddle.rand([4]).numpy()
     paddle.seed(0)
-    arguments = arguments_of(trainer, first_batch(trainer, 2))
+    drawn = drawn_for(trainer, first_batch(trainer, 2))
     paddle.seed(5)
     expected = paddle.rand([4]).numpy()
     paddle.seed(5)
-    tried = try_step(trainer, arguments)
+    tried = try_step(trainer, drawn)
     assert np.array_equal(paddle.rand([4]).numpy(), expected) and not np.array_equal(random, expected)
     assert tried.finite and tried.loss > 0 and tried.gradient_norm > 0 and tried.peak > 0
     assert equal(before, state_of(model))
@@ -195,7 +195,7 @@ def test_a_tried_step_leaves_batch_norms_modes_and_gradients_alone(inputs):
 
 def test_a_resumed_run_tries_no_step(inputs):
     trainer = build_trainer(prior.build_task, *parse_into(prior.GROUPS, inputs.flags))
-    report = preflight(trainer, parse_into(prior.GROUPS, inputs.flags), "a checkpoint")
+    report = preflight(trainer, "a checkpoint")
     assert any("a checkpoint" in line for line in report.lines)
     assert not any("one step" in line for line in report.lines)
 

@@ -2,11 +2,11 @@
 
 from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
-from ldm.features import features_recipe, fill_cache
 from ldm.frozen import open_release
+from ldm.training.batches.cached import features_recipe, open_cached
+from ldm.training.batches.fill_cache import fill_cache
 from ldm.training.flags.arguments import parse_into
 from ldm.training.tasks import prior
-from ldm.training.tasks.cached import open_cached
 
 SIZE = 64
 

@@ -6,9 +6,10 @@ from small_release import stir, write_scenes_and_release
 
 from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
-from ldm.decoder_features import DecoderFeatures
-from ldm.features import features_recipe, fill_cache
+from ldm.features import DecoderFeatures
 from ldm.frozen import open_release
+from ldm.training.batches.cached import features_recipe
+from ldm.training.batches.fill_cache import fill_cache
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train
 from ldm.training.tasks import decoder
@@ -63,20 +64,23 @@ def test_the_losses_of_one_batch_agree(request, kind, squares, tolerance):
         stir(trainer.task.model.unet)
         items = trainer.data_collator([trainer.train_dataset[i] for i in range(3)])
         batch = {name: paddle.to_tensor(value) for name, value in items.items()}
-        losses.append(float(trainer.task.model(**trainer._arguments(batch, 0, 3, 0))))
+        losses.append(float(trainer.task.loss(trainer.drawn(batch, 0, 3, 0))))
     assert losses[1] == pytest.approx(losses[0], rel=tolerance)
 
 
 def test_squares_are_cut_from_the_same_place_of_both_latents(place):
     flags = f"--random_crop 128 --feature_cache {place / 'cache'}"
-    model = build_trainer(decoder.build_task, *groups(place, "c", flags)).task.model
+    task = build_trainer(decoder.build_task, *groups(place, "c", flags)).task
+    model = task.model
     inner = paddle.arange(64 * 64, dtype="float32").reshape([1, 1, 64, 64]).expand([1, 4, 64, 64])
     seen = {}
     model.training_loss = lambda latents, conditions, t, epsilon: seen.update(latents=latents, **conditions) or Loss
     model.cut_condition = lambda latents, size, corners, crop: seen.update(size=size, corners=corners, crop=crop)
     no, t, epsilon = paddle.zeros([1], dtype="bool"), paddle.ones([1]), paddle.zeros([1, 4, 32, 32])
     latents = paddle.zeros([1, 16, 6, 6])
-    model(inner, latents, paddle.zeros([1, 1, 16]), no, no, latents, t, epsilon, corners=paddle.to_tensor([[40, 128]]))
+    rows = {"decoder_latents": inner, "latents": latents, "pooled": paddle.zeros([1, 1, 16])}
+    drawn = {"caption_dropped": no, "encoder_dropped": no, "encoder_noise": latents, "t": t, "epsilon": epsilon}
+    task.loss({**rows, **drawn, "corners": paddle.to_tensor([[40, 128]])})
     assert (seen["size"], seen["crop"]) == ([256, 256], 128) and seen["corners"].tolist() == [[40, 128]]
     assert float(seen["latents"][0, 0, 0, 0]) == 10 * 64 + 32 and seen["latents"].shape == [1, 4, 32, 32]
 

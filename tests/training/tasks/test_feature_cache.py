@@ -14,8 +14,8 @@ from spoiled import spoil
 
 from ldm.data.dataset import ImageTextFolder
 from ldm.demo.untrained import write_untrained_release
-from ldm.features import encode_items
 from ldm.frozen import open_release
+from ldm.training.batches.fill_cache import encode_items
 from ldm.training.checkpoints.files import find_state_file
 from ldm.training.run import build_trainer, train
 from ldm.training.tasks import prior
@@ -58,7 +58,7 @@ def test_the_losses_of_one_batch_agree_with_captions_dropped_and_images_used(pla
     for trainer in (plain, cached):
         items = trainer.data_collator([trainer.train_dataset[i] for i in range(5)])
         batch = {name: paddle.to_tensor(value) for name, value in items.items()}
-        losses.append(float(trainer.task.model(**trainer._arguments(batch, 0, 3, 0))))
+        losses.append(float(trainer.task.loss(trainer.drawn(batch, 0, 3, 0))))
     assert losses[1] == pytest.approx(losses[0], rel=1e-6)
 
 

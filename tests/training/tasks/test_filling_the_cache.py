@@ -10,9 +10,10 @@ from cached_features import SIZE, fill, flags_of, groups, reopen, run_script
 from ldm.data.dataset import ImageTextFolder
 from ldm.data.feature_cache import FeatureCache
 from ldm.frozen import open_release
+from ldm.training.batches import fill_cache as filling
+from ldm.training.batches.cached import open_cached
 from ldm.training.run import build_trainer
 from ldm.training.tasks import prior
-from ldm.training.tasks.cached import open_cached
 
 
 def test_filling_again_encodes_only_what_is_new(place):
@@ -81,14 +82,12 @@ def test_trusting_without_a_cache_is_refused(place):
 
 
 def test_features_that_half_precision_cannot_hold_are_refused(place, monkeypatch):
-    from ldm import features
-
-    encode = features.encode_items
+    encode = filling.encode_items
 
     def too_large(*arguments):
         return {name: values * 1e9 for name, values in encode(*arguments).items()}
 
-    monkeypatch.setattr(features, "encode_items", too_large)
+    monkeypatch.setattr(filling, "encode_items", too_large)
     with pytest.raises(ValueError, match=r"latents of 000/000000.png.* is too large for float16: use --dtype float32"):
         fill(place, "float16")
     assert not list((place / "cache").rglob("rows_*"))
@@ -98,9 +97,7 @@ def test_a_full_disk_is_one_line_and_the_rest_is_made_later(place, monkeypatch, 
     """The second file of rows does not fit."""
     import resource
 
-    from ldm import features
-
-    monkeypatch.setattr(features, "ROWS", 4)
+    monkeypatch.setattr(filling, "ROWS", 4)
     add, limit = FeatureCache.add, resource.getrlimit(resource.RLIMIT_FSIZE)
 
     def full(cache, *arguments):
@@ -123,10 +120,8 @@ def test_a_full_disk_is_one_line_and_the_rest_is_made_later(place, monkeypatch, 
 
 
 def test_stopped_filling_goes_on(place, monkeypatch):
-    from ldm import features
-
-    monkeypatch.setattr(features, "ROWS", 4)
-    encode, calls = features.encode_items, []
+    monkeypatch.setattr(filling, "ROWS", 4)
+    encode, calls = filling.encode_items, []
 
     def dies_in_the_second_file(*arguments):
         calls.append(1)
@@ -134,7 +129,7 @@ def test_stopped_filling_goes_on(place, monkeypatch):
             raise KeyboardInterrupt
         return encode(*arguments)
 
-    monkeypatch.setattr(features, "encode_items", dies_in_the_second_file)
+    monkeypatch.setattr(filling, "encode_items", dies_in_the_second_file)
     with pytest.raises(KeyboardInterrupt):
         fill(place)
     assert not list((place / "cache").rglob("*.part"))

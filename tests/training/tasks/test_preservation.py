@@ -14,9 +14,10 @@ from ldm.data.buckets import AspectBuckets
 from ldm.data.feature_cache import FeatureCache
 from ldm.data.sources.mix import Mix
 from ldm.demo.scenes.dataset import SceneSettings, write_scenes
-from ldm.features import fill_cache, recipe_of_dataset
 from ldm.frozen import open_release
+from ldm.training.batches.cached import recipe_of_dataset
 from ldm.training.batches.data import open_dataset
+from ldm.training.batches.fill_cache import fill_cache
 from ldm.training.batches.order import RunSampler, SampleStream, epoch_order
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer, train

@@ -71,7 +71,8 @@ def test_training_leaves_the_preview_out_with_the_latent(model):
     ids, mask = (paddle.to_tensor(x) for x in model.frozen.text.tokenize(CAPTIONS))
     dropped, noise = paddle.to_tensor([True, False]), paddle.randn([2, 16, 3, 3])
     no = paddle.zeros([2], dtype="bool")
-    (seen,) = seen_by(model, lambda: model(images, ids, mask, no, dropped, noise, t, epsilon))
+    arguments = model.encode_batch(images, ids, mask, no, dropped, noise, t, epsilon)
+    (seen,) = seen_by(model, lambda: model(**arguments))
     assert [float(part.abs().max()) > 0 for part in seen["pixels"]] == [False, True]
     preview = 2 * model.frozen.previewer(seen["effnet"]) - 1
     assert distance(seen["pixels"][1], resize(preview, seen["pixels"].shape[2:])[1]) < 1e-6

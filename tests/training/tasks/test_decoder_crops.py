@@ -32,7 +32,8 @@ def test_the_loss_is_that_of_the_squares_with_their_part_of_the_latent(folder):
     images, t, epsilon = paddle.rand([2, 3, 256, 256]), paddle.to_tensor([0.3, 0.9]), paddle.randn([2, 4, 32, 32])
     ids, mask = (paddle.to_tensor(x) for x in model.frozen.text.tokenize(["a red star", "a blue ring"]))
     none, noise = paddle.zeros([2], dtype="bool"), paddle.zeros([2, 16, CELLS, CELLS])
-    model(images, ids, mask, none, none, noise, t, epsilon, corners=paddle.to_tensor([[0, 128], [40, 8]]))
+    corners = paddle.to_tensor([[0, 128], [40, 8]])
+    model(**model.encode_batch(images, ids, mask, none, none, noise, t, epsilon, corners))
     losses = model.objective.per_sample
 
     latent_c = model.encoder.encode(paddle.nn.functional.interpolate(images, size=[192, 192], mode="nearest"))
