@@ -3,14 +3,14 @@
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.networks.layers.fast import pointwise
+from ldm.networks.layers.fast import gradients
 from ldm.networks.layers.fast.switch import faster
 
 # Paddle's name for SiLU, x * sigmoid(x). The gradient of `nn.Silu` is NaN below -88, where exp(-x) overflows (3.3.1).
 SiLU = nn.Swish
 
 
-@faster(pointwise.gelu_gradient)
+@faster(gradients.gelu_gradient)
 def gelu(x):
     """x * Phi(x), exactly, with the normal distribution Phi."""
     return F.gelu(x)

@@ -7,9 +7,6 @@ from ldm.networks.layers.fast import convolution as fast
 from ldm.networks.layers.fast.switch import faster
 from ldm.networks.layers.resample import to_channels_first, to_channels_last
 
-# The layers below name the class whose forward they call: `super()` in a forward cannot be traced to a program by
-# `paddle.jit`, which then calls itself without end.
-
 
 @faster(fast.bias_channels_last)
 def convolve(layer, x, weight, bias):
@@ -40,7 +37,7 @@ class DepthwiseConv2D(Conv2D):
 
     @faster(fast.depthwise_by_bands)
     def forward(self, x):
-        return Conv2D.forward(self, x)
+        return Conv2D.forward(self, x)  # named, see `ldm.networks.layers.resample`
 
 
 def conv(c_in: int, c_out: int, kernel_size: int, cls=nn.Conv2D, bias: bool = True, **options):

@@ -3,11 +3,11 @@
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.networks.layers.fast import pointwise
+from ldm.networks.layers.fast import gradients
 from ldm.networks.layers.fast.switch import faster
 
 
-@faster(pointwise.linear_by_addmm)
+@faster(gradients.linear_by_addmm)
 def linear_map(x, weight, bias):
     """x (..., c_in) times weight (c_in, c_out), plus bias (c_out,) or None -> (..., c_out)."""
     return F.linear(x, weight, bias)

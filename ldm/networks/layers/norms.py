@@ -7,8 +7,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from ldm.common.precision import float32_region
-from ldm.networks.layers.fast import norms as fast
-from ldm.networks.layers.fast import vectors
+from ldm.networks.layers.fast import gradients, vectors
 from ldm.networks.layers.fast.switch import faster
 
 SMALLEST = 1e-30  # sum of squares; its root is nothing beside EPS
@@ -27,7 +26,7 @@ class LayerNorm2D(nn.Layer):
             return layer_norm(x.astype("float32"), self.eps).astype(x.dtype)
 
 
-@faster(fast.layer_norm_gradient)
+@faster(gradients.layer_norm_gradient)
 def layer_norm(x, eps):
     """(x - mean) / sqrt(variance + eps), both over the last axis."""
     return F.layer_norm(x, [x.shape[-1]], None, None, eps)
@@ -51,7 +50,7 @@ class GlobalResponseNorm(nn.Layer):
             return response_norm(x.astype("float32"), gamma, beta).astype(x.dtype)
 
 
-@faster(fast.response_norm_gradient)
+@faster(gradients.response_norm_gradient)
 def response_norm(x, gamma, beta):
     """gamma * (x * N) + beta + x, with G = ||x||_2 over the image and N = G / (mean over C of G + 1e-6)."""
     relative, *_ = relative_response(sum_over_image(x * x))

@@ -13,7 +13,7 @@ from paddle.nn import functional as F
 from ldm.networks.layers.activations import GELU
 from ldm.networks.layers.convolution import DepthwiseConv2D
 from ldm.networks.layers.fast.convolution import LARGEST
-from ldm.networks.layers.fast.pointwise import FAR
+from ldm.networks.layers.fast.gradients import FAR
 from ldm.networks.layers.fast.switch import plain_formulas
 from ldm.networks.layers.fast.vectors import spread
 from ldm.networks.layers.linear import Linear, linear, linear_map

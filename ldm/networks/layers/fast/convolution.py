@@ -36,7 +36,7 @@ class _Depthwise(PyLayer):
     @staticmethod
     def forward(ctx, x, weight, bias):
         ctx.wanted = wanted(x, weight, bias)
-        x, weight = x.contiguous(), weight.contiguous()  # see `layer_norm` in `ldm.networks.layers.fast.norms`
+        x, weight = x.contiguous(), weight.contiguous()  # see `_LayerNorm` in `ldm.networks.layers.fast.gradients`
         ctx.save_for_backward(x, weight)
         batch, height, width, channels = x.shape
         product = paddle.matmul(_windows(x, weight.shape[-1]), _bands(weight, width))

@@ -57,7 +57,7 @@ class _ScaleAndShift(PyLayer):
     @staticmethod
     def forward(ctx, x, scale, shift):
         ctx.wanted = wanted(x, scale, shift)
-        x = x.contiguous()  # see `layer_norm` in `ldm.networks.layers.fast.norms`
+        x = x.contiguous()  # see `_LayerNorm` in `ldm.networks.layers.fast.gradients`
         ctx.save_for_backward(x, scale)
         ctx.rows = scale.shape[0], shift.shape[0]
         return scaled_and_shifted(x, scale, shift)
