@@ -91,9 +91,10 @@ def generate(args):
     from ldm.common.memory import on_cpu
     from ldm.compiled.unet import check_compilable
     from ldm.data.captions import read_captions
+    from ldm.generation.memory import networks_of
     from ldm.generation.preflight import preflight
     from ldm.generation.work import Sizes
-    from ldm.pipeline import StableCascade, native_size, networks_of
+    from ldm.pipeline import StableCascade, native_size
     from ldm.weights.bundled import weights_folder
 
     # What the flags ask for

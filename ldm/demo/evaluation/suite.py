@@ -11,9 +11,9 @@ from ldm.demo.evaluation.bench import Bench, cascade_generator, held_out_example
 from ldm.demo.evaluation.measures import check_ssim
 from ldm.demo.evaluation.results import environment, fingerprint, open_results, save_results, used_files
 from ldm.demo.evaluation.settings import EvaluationSettings, Untrustworthy, check_parts
-from ldm.generation.memory import check_room
+from ldm.generation.memory import check_room, networks_of
 from ldm.generation.work import Sizes
-from ldm.pipeline import StableCascade, networks_of
+from ldm.pipeline import StableCascade
 
 
 @dataclass(frozen=True)
