@@ -12,7 +12,7 @@ READY_TEST := $(VENV)/.installed-test $(VENV)/.project
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help venv generate test fuzz faults parity lint clean distclean
+.PHONY: help venv generate test fuzz faults versions parity lint clean distclean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ fuzz: $(READY_TEST) ## 5,000 damaged files and flags through the programs (FUZZ_
 
 faults: $(READY_TEST) ## kill the programs 400 times, fill their disks (FAULTS_ARGS="--kills 50", --help)
 	$(PY) tests/faults $(FAULTS_ARGS)
+
+versions: $(READY) ## every PaddlePaddle and Python this is for, as a table (VERSIONS_ARGS=--write, --help; 14 GB)
+	$(PY) tests/versions $(VERSIONS_ARGS)
 
 parity: $(READY) ## compare with the recorded reference vectors (PARITY_ARGS= for the full sizes too)
 	$(PY) scripts/verify_parity.py --plot build/parity.png $(PARITY_ARGS)

@@ -96,7 +96,7 @@ class DecoderFeatures:
         with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
             _, pooled = _text(frozen, input_ids, attention_mask, caption_dropped)
             latents = small_latents(frozen.effnet if encoder is None else encoder, images, cells, self.resample)
-        seen = images if corners is None else cut_squares(images, corners, side)
+        seen = images if corners is None else crop_at_corners(images, corners, side)
         decoder_latents = encode_for_decoder(frozen, seen)
         return {"decoder_latents": decoder_latents, "latents": latents, "pooled": pooled, "size": size}
 
@@ -116,7 +116,7 @@ class DecoderFeatures:
         """Cached rows and what is drawn for them -> arguments of `ModelB.forward`. empty: {"pooled": (1, c)} of ""."""
         size = [AUTOENCODER_FACTOR * side for side in decoder_latents.shape[2:]]
         if corners is not None:
-            decoder_latents = cut_squares(decoder_latents, corners // AUTOENCODER_FACTOR, epsilon.shape[2])
+            decoder_latents = crop_at_corners(decoder_latents, corners // AUTOENCODER_FACTOR, epsilon.shape[2])
         pooled = paddle.where(caption_dropped.reshape([-1, 1, 1]), empty["pooled"], pooled)
         features = {"decoder_latents": decoder_latents, "latents": latents, "pooled": pooled, "size": size}
         drawn = {"encoder_dropped": encoder_dropped, "encoder_noise": encoder_noise, "t": t, "epsilon": epsilon}
@@ -172,7 +172,7 @@ def small_latents(encoder, images, cells, resample: str):
     return encoder.encode(images)
 
 
-def cut_squares(x, corners, side: int):
+def crop_at_corners(x, corners, side: int):
     """x (B, C, H, W) -> (B, C, side, side), sample i from (top, left) = corners[i] on; corners (B, 2).
 
     Training on parts sees more pictures at the same cost.

@@ -8,7 +8,7 @@ from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.features import DecoderFeatures, cut_squares, encode_for_decoder
+from ldm.features import DecoderFeatures, crop_at_corners, encode_for_decoder
 from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
 from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
 from ldm.modes import text
@@ -128,7 +128,7 @@ class ModelB(CascadeStage):
         Cutting a latent itself would stretch it: the release aligns its outermost cells with the image's edges.
         """
         place = AUTOENCODER_FACTOR * self.unet.patch_size  # pixels per position of the stem
-        return cut_squares(resize(condition, [side // place for side in size]), corners // place, crop // place)
+        return crop_at_corners(resize(condition, [side // place for side in size]), corners // place, crop // place)
 
     # Sampling ---------------------------------------------------------------------------------------------------
 

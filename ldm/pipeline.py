@@ -12,7 +12,7 @@ from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions
 from ldm.diffusion.noise import image_seeds
 from ldm.frozen import open_release
-from ldm.generation.memory import Networks, check_loading, check_room, numbers_in
+from ldm.generation.memory import Networks, check_loading, check_room
 from ldm.generation.request import GenerationRequest, GenerationSettings
 from ldm.generation.sampling import caption_batch
 from ldm.generation.work import Sizes
@@ -21,7 +21,7 @@ from ldm.model_c import ModelC, prior_sampling
 from ldm.modes.mode import Context
 from ldm.sizes import MINIMUM
 from ldm.stage import checked_captions
-from ldm.weights.release import Release, check_file, output_size
+from ldm.weights.release import Release, check_file, numbers_in, output_size
 
 
 def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:

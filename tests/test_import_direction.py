@@ -114,6 +114,7 @@ def test_networks_and_diffusion_need_only_paddle_and_numpy(path):
         "contextlib",
         "collections",
         "itertools",
+        "os",
     }
     assert {name.split(".")[0] for name in imports(path)} <= allowed
 

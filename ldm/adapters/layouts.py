@@ -37,7 +37,8 @@ class LowRankUpdate:
     @cached_property
     def delta(self) -> np.ndarray:
         """(c_in, c_out), as our Linears store their weights."""
-        return np.ascontiguousarray((self.up @ self.down).T * np.float32(self.alpha / self.rank))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused where it is used or written
+            return np.ascontiguousarray((self.up @ self.down).T * np.float32(self.alpha / self.rank))
 
 
 def detect_layout(keys, origin) -> str:

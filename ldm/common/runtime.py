@@ -3,15 +3,16 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import sys
-import warnings
 from functools import cache
+from importlib.util import find_spec
 
 from ldm.common.cli.signals import held
+from ldm.common.quiet import PRINTED_ON_IMPORT, ignore_warnings
 
-# Printed on every import of the stack whatever one does: they hide the messages that matter
-NOISE = ("No ccache found", "Setuptools is replacing distutils", "OMP_NUM_THREADS", "pkg_resources is deprecated")
+FIRST, LAST = (3, 0), (3, 3)  # versions of Paddle that docs/versions.md has results of
 
 AVX512 = {"avx512f", "avx512cd", "avx512bw", "avx512dq", "avx512vl"}  # as all processors have it since Skylake-X
 
@@ -96,6 +97,32 @@ def keep_signal_handlers():
     paddle.disable_signal_handler = switch_off_paddles_alone
 
 
+def paddle_version() -> str | None:
+    """The version of the Paddle that would be imported, read from its files: importing an old one may itself fail."""
+    spec = find_spec("paddle")
+    for folder in spec.submodule_search_locations or () if spec else ():
+        with contextlib.suppress(OSError), open(os.path.join(folder, "version", "__init__.py")) as file:
+            if found := re.search(r"""^full_version\s*=\s*['"]([^'"]+)""", file.read(), re.MULTILINE):
+                return found[1]
+    return None
+
+
+def check_paddle(version: str | None):
+    """ValueError for a Paddle before FIRST; a line about one after LAST. Builds from source (0.0.0) are not known."""
+    numbers = re.match(r"(\d+)\.(\d+)", version or "")
+    given = tuple(map(int, numbers.groups())) if numbers else (0, 0)
+    if (0, 0) < given < FIRST:
+        raise ValueError(
+            f"PaddlePaddle {version} is too old: 3.0 to 3.3 work here. Install one of those, pip install "
+            "paddlepaddle==3.3.1 on a CPU, paddlepaddle-gpu of Paddle's installation page on a GPU; docs/versions.md has more."
+        )
+    if given > LAST and os.environ.get("PADDLE_TRAINER_ID", "0") == "0":
+        print(
+            f"PaddlePaddle {version} is newer than 3.3, the last one that has been tried here: it may work.",
+            file=sys.stderr,
+        )
+
+
 def use_exact_matrix_products():
     """Let GPUs multiply float32 as float32, unless the user has set the variable: newer ones use TF32, of 10 bits."""
     os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
@@ -103,21 +130,19 @@ def use_exact_matrix_products():
 
 def prepare():
     """Use every core (Paddle's CPU kernels default to one thread; a value the user has set is kept), import quietly."""
-    import logging
-
     use_fast_matrix_products()
     keep_freed_memory()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     os.environ.setdefault("OMP_NUM_THREADS", str(cores))
-    for message in NOISE:
-        warnings.filterwarnings("ignore", message=f".*{message}")
-    logging.getLogger("datasets").setLevel(logging.WARNING)
+    ignore_warnings()
+    check_paddle(paddle_version())
     captured = io.StringIO()
     try:
         with contextlib.redirect_stderr(captured), held(signal.SIGTERM):  # Paddle sets a handler of its own for it
             import paddle  # noqa: F401
     finally:
-        kept = [line for line in captured.getvalue().splitlines() if not any(noise in line for noise in NOISE)]
+        lines = captured.getvalue().splitlines()
+        kept = [line for line in lines if not any(noise in line for noise in PRINTED_ON_IMPORT)]
         if kept:
             print("\n".join(kept), file=sys.stderr)
     keep_signal_handlers()

@@ -5,15 +5,18 @@ What follows from the conditions is computed by the network itself, once per gen
 """
 
 import os
+from functools import cache
 from pathlib import Path
 
 import paddle
 from paddle import nn
 
+from ldm.common.quiet import NO_OUT, without_lines
 from ldm.common.runtime import has_avx512
 from ldm.compiled.cache import ProgramCache, content_hash, source_hash
 from ldm.networks.attention import MultiHeadAttention
 from ldm.networks.blocks import FeedForwardBlock, ResBlock, TimestepBlock
+from ldm.networks.layers.fast.switch import switched_off
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.networks.unet import CascadeUNet, Prepared
@@ -83,6 +86,7 @@ class CompiledUNet:
             "dtype": "float32",
             "paddle": paddle.__version__,
             "avx512": has_avx512(),  # a program made for it ends the process elsewhere
+            "formulas": switched_off(),
         }
         folder = self.cache.get(key, lambda temporary: self._export(temporary, shapes))
         if not self.keep_weights and self.complete:  # before the program's copy of them takes its place
@@ -145,8 +149,20 @@ def export_step(network: CascadeUNet, shapes, folder: Path):
     x, r, *given = (paddle.static.InputSpec([int(side) for side in shape], "float32") for shape in shapes)
     step = Step(network)
     step.eval()
+    take_tracing_notice()
     traced = paddle.jit.to_static(step, input_spec=[x, r, given], full_graph=True)
     paddle.jit.save(traced, str(folder / Path(PROGRAM).stem))
+
+
+@cache
+def take_tracing_notice():
+    """Have what Paddle says at the first operation that a process traces said about this one, to nobody."""
+
+    def doubled(x):
+        return x + x
+
+    with without_lines(NO_OUT):
+        paddle.jit.to_static(doubled, [paddle.static.InputSpec([1])], full_graph=True).concrete_program
 
 
 def open_program(folder: Path, left_out=LEFT_OUT):

@@ -14,8 +14,7 @@ from dataclasses import dataclass, replace
 from ldm.common.memory import gib
 from ldm.generation.work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
 from ldm.sizes import prior_grid
-from ldm.weights.files import TensorFile
-from ldm.weights.release import Release, network_class, network_config
+from ldm.weights.release import Release, network_class, network_config, numbers_in
 
 BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 HEAP = 1.4  # a CPU's heap relative to the tensors that come and go in it, measured: 1.25 to 1.5
@@ -124,15 +123,6 @@ class Networks:
         libraries = LIBRARIES if on_cpu else 0
         waiting = waiting if low_memory else 0
         return GenerationForecast(weights, work, low_memory, compiled, waiting, pictures, libraries, on_cpu)
-
-
-def numbers_in(paths) -> int:
-    """How many numbers files hold; reads their headers only."""
-    total = 0
-    for path in paths:
-        with TensorFile(path) as file:
-            total += sum(map(math.prod, file.shapes.values()))
-    return total
 
 
 def arguments(kind: str, config: dict) -> dict:

@@ -7,8 +7,8 @@ float32: in 16 bits it is less, how much was not measured.
 import math
 from dataclasses import dataclass
 
+from ldm.common.runtime import has_avx512
 from ldm.generation.request import GenerationRequest
-from ldm.networks.layers.fused_attention import has_avx512
 from ldm.networks.levels import Level, build_levels
 from ldm.sizes import AUTOENCODER_FACTOR, decoder_grid, prior_grid
 

@@ -2,8 +2,8 @@
 
 from paddle import nn
 
-from ldm.networks.layers.gelu import GELU
-from ldm.networks.layers.linear import conv
+from ldm.networks.layers.activations import GELU
+from ldm.networks.layers.convolution import conv
 
 
 class Previewer(nn.Layer):

@@ -4,10 +4,11 @@ import paddle
 from paddle import nn
 
 from ldm.networks.blocks import Conditioning
-from ldm.networks.layers.gelu import GELU
-from ldm.networks.layers.linear import conv, linear
+from ldm.networks.layers.activations import GELU
+from ldm.networks.layers.convolution import Conv2D, Conv2DTranspose, conv
+from ldm.networks.layers.linear import linear
 from ldm.networks.layers.norms import LayerNorm2D
-from ldm.networks.layers.resample import Conv2D, Conv2DTranspose, resize, resize_channels_last, to_channels_last
+from ldm.networks.layers.resample import resize, resize_channels_last, to_channels_last
 from ldm.networks.levels import build_levels
 from ldm.networks.unet import CascadeUNet, Prepared
 

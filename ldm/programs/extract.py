@@ -31,7 +31,8 @@ def extract(args):
     else:
         read = extract_unet(source, target, args.dtype, args.save_ema, args.base)
     use = "--lora" if args.lora else "--prior_weights"
-    print(f"{read} -> {target} ({args.dtype}). Use it: python inference.py {use} {target}")
+    generate = "stable-cascade" if called_as("") else "python inference.py"
+    print(f"{read} -> {target} ({args.dtype}). Use it: {generate} {use} {target}")
 
 
 def make_parser() -> Parser:

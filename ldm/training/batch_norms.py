@@ -44,6 +44,12 @@ def _move_scales(layers: list):
             norm._variance.set_value(paddle.ones_like(norm._variance) - norm._epsilon)
 
 
+def variance(latents, keepdim=False):
+    """Of each channel of (B, C, H, W), unbiased. `Tensor.var`, whose bits it has, divides integers and warns that it did."""
+    squares = ((latents - latents.mean([0, 2, 3], keepdim=True)) ** 2).sum([0, 2, 3], keepdim=keepdim)
+    return squares / paddle.full([], latents.size / latents.shape[1] - 1, squares.dtype)
+
+
 @paddle.no_grad()
 def standardise_latents(encoder, images):
     """Make an encoder's latents of `images` (N, 3, S, S) in [0, 1] have mean 0 and standard deviation 1 per channel.
@@ -53,7 +59,7 @@ def standardise_latents(encoder, images):
     """
     encoder.eval()
     latents = encoder.encode(images)
-    mean, deviation = latents.mean([0, 2, 3]), latents.std([0, 2, 3])
+    mean, deviation = latents.mean([0, 2, 3]), variance(latents).sqrt()
     norm = encoder.mapper[1]
     scale = (norm._variance + norm._epsilon).sqrt()
     norm._mean.set_value(norm._mean + mean * scale)

@@ -16,11 +16,10 @@ def run_trainer(task: str, argv=None):
     if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
         get_signal_at_parents_end(signal.SIGTERM, os.getppid())
     prepare()
-    from paddlenlp.utils.log import logger
-
-    logger.set_level("INFO")  # PaddleNLP prints every option as DEBUG; options.json has them
     from ldm.training.flags.arguments import parse_into
     from ldm.training.run import train
+    from ldm.training.watching.console import prepare_log
 
+    prepare_log()
     trainer = import_module(f"ldm.training.tasks.{task}")
     train(trainer.build_task, *parse_into(trainer.GROUPS, argv))

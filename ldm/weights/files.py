@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import struct
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -40,13 +39,14 @@ class TensorFile:
         self.path = Path(path)
         self._file = open_regular(self.path)
         try:
-            self._status = os.fstat(self._file.fileno())
-            header = read_header(self._file, self._status.st_size)
+            status = os.fstat(self._file.fileno())
+            header = read_header(self._file, status.st_size)
         except ValueError as error:
             self._file.close()
             raise ValueError(
                 f"{self.path} is not a complete safetensors file ({error}): download or write it again."
             ) from error
+        self.stamp = stamp(status)
         self.metadata, self._data_start, tensors = header.metadata, header.data_start, header.tensors
         if tensors and all(key.startswith("state_dict.") for key in tensors):
             tensors = {key.removeprefix("state_dict."): entry for key, entry in tensors.items()}
@@ -58,6 +58,9 @@ class TensorFile:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._file.close()
 
     def keys(self):
@@ -65,8 +68,7 @@ class TensorFile:
 
     def check_unchanged(self):
         """ValueError if the file was written to since it was opened: what has been read may be half of either state."""
-        now = os.fstat(self._file.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self._status.st_size, self._status.st_mtime_ns):
+        if stamp(os.fstat(self._file.fileno())) != self.stamp:
             raise ValueError(f"{self.path} was changed while it was read: wait until it is complete, and start again.")
 
     def read(self, key) -> paddle.Tensor:
@@ -158,6 +160,11 @@ class TensorFile:
         return ValueError(f"{self.path} ends within {key}: download or write it again.")
 
 
+def stamp(status: os.stat_result) -> tuple:
+    """What another file in its place, or writing to it, changes."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _widened(raw: np.ndarray, stored: str) -> np.ndarray:
     """Stored values as numpy computes with them: bfloat16's bits become float32."""
     if stored != "BF16":
@@ -175,11 +182,7 @@ def _padded_rows(rows: np.ndarray) -> np.ndarray:
 
 def state_entries(state: dict, dtype: str) -> list:
     """{key: tensor} as the entries of `write_tensors`."""
-    return [(key, dtype, tuple(tensor.shape), partial(_itself, tensor)) for key, tensor in state.items()]
-
-
-def _itself(tensor):
-    return tensor
+    return [(key, dtype, tuple(tensor.shape), lambda tensor=tensor: tensor) for key, tensor in state.items()]
 
 
 def write_tensors(path, entries, metadata: dict, progress=iter, allow_non_finite: bool = False):

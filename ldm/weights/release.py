@@ -1,5 +1,6 @@
 """A folder of weights in the release's format (official or converted): which file is what, and loading it."""
 
+import math
 import re
 from pathlib import Path
 
@@ -12,8 +13,7 @@ from ldm.networks.stage_a import StageA
 from ldm.networks.variants import VARIANTS, variant_config
 from ldm.weights.arguments import check_arguments
 from ldm.weights.detect import detect_network, detect_version, stored_config
-from ldm.weights.files import TensorFile
-from ldm.weights.loading import load_weights
+from ldm.weights.loading import load_weights, opened
 from ldm.weights.plan import check_dtype
 
 FILES = {
@@ -46,6 +46,15 @@ def check_device_dtype(dtype: str):
         )
 
 
+def numbers_in(paths) -> int:
+    """How many numbers files hold; reads their headers only."""
+    total = 0
+    for path in paths:
+        with opened(path) as file:
+            total += sum(map(math.prod, file.shapes.values()))
+    return total
+
+
 def network_class(kind: str):
     """The class of a network by its name in the release."""
     return VARIANTS[kind][0] if kind in VARIANTS else SINGLE_SIZE[kind]
@@ -57,7 +66,7 @@ def network_config(path, kind: str, version=None) -> dict:
     ValueError if the file is another network, or another version than `version` asks for, or what it says of itself
     cannot be built.
     """
-    with TensorFile(path) as file:
+    with opened(path) as file:
         found = detect_network(file)
         if found != kind:
             raise ValueError(f"{path} holds {found}, not {kind}: give the file of a {kind}.")
@@ -78,7 +87,7 @@ def network_config(path, kind: str, version=None) -> dict:
 
 def output_size(path, default: int = RELEASED_OUTPUT_SIZE) -> int:
     """The image size in pixels that the prior in `path` was last trained for; official files say nothing: `default`."""
-    with TensorFile(path) as file:
+    with opened(path) as file:
         stored = file.metadata.get(OUTPUT_SIZE_KEY)
     if stored is None:
         return default

@@ -1,7 +1,7 @@
 """Programs killed at random moments, on full disks, in read-only folders, with little memory: a table of what is lost.
 
 After each kill every earlier file must be there and every named one complete; brought to its end, each run must make the
-very bytes of the undisturbed one, and leave no process and nothing in /dev/shm behind. Exit status 1 where anything does not.
+very bytes of the uninterrupted one, and leave no process and nothing in /dev/shm behind. Exit status 1 where anything does not.
 """
 
 import argparse

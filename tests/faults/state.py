@@ -1,4 +1,4 @@
-"""What is on the disk: compared with what was there before, and with what an undisturbed run makes."""
+"""What is on the disk: compared with what was there before, and with what an uninterrupted run makes."""
 
 import hashlib
 import json

@@ -73,9 +73,9 @@ def load_everything():
     import paddlenlp.transformers  # noqa: F401
     from paddlenlp.transformers import CLIPTokenizer  # noqa: F401
 
-    import inference  # noqa: F401
     import ldm.pipeline  # noqa: F401
     import ldm.programs.cache_features  # noqa: F401
+    import ldm.programs.generate  # noqa: F401
     from ldm.training.tasks import prior  # noqa: F401
 
 

@@ -21,7 +21,7 @@ def inference(folder: Path, *flags) -> dict:
     """{picture: its pixels' hash}."""
     from PIL import Image
 
-    import inference as program
+    from ldm.programs import generate as program
 
     output = folder / OUTPUTS
     flags = ["--weights", folder / "release", "--output_dir", output, *PICTURE, *flags]

@@ -1,11 +1,10 @@
-"""Bilinear resizing and channels-first operators on channels-last tensors."""
+"""Bilinear resizing, pixel (un)shuffling, and the two orders of axes."""
 
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
 from ldm.common.precision import float32_region
-from ldm.networks.layers.broadcast import add_vector, eager_on_cpu
 
 
 def to_channels_last(x):
@@ -37,34 +36,6 @@ def resize_channels_last(x, size):
 
 # The layers below name the class whose forward they call: `super()` in a forward cannot be traced to a program by
 # `paddle.jit`, which then calls itself without end.
-
-
-def convolve(layer, x, weight, bias):
-    """A convolution `layer` (or its transpose) on x (B, H, W, C) with these weights instead of its own.
-
-    Paddle's CPU kernels broadcast slowly, so that a bias is added channels last there.
-    """
-    options = {"stride": layer._stride, "padding": layer._padding, "dilation": layer._dilation, "groups": layer._groups}
-    function = F.conv2d
-    if isinstance(layer, nn.Conv2DTranspose):
-        function, options["output_padding"] = F.conv2d_transpose, layer.output_padding
-    apart = bias is not None and eager_on_cpu(x, weight, bias)
-    y = to_channels_last(function(to_channels_first(x), weight, None if apart else bias, **options))
-    return add_vector(y, bias) if apart else y
-
-
-class Conv2D(nn.Conv2D):
-    """`nn.Conv2D`, padded with zeros, for (B, H, W, C)."""
-
-    def forward(self, x):
-        return convolve(self, x, self.weight, self.bias)
-
-
-class Conv2DTranspose(nn.Conv2DTranspose):
-    """`nn.Conv2DTranspose` for (B, H, W, C)."""
-
-    def forward(self, x):
-        return convolve(self, x, self.weight, self.bias)
 
 
 class PixelUnshuffle(nn.PixelUnshuffle):

@@ -56,8 +56,8 @@ def _grid(images, factor: int) -> list:
 
 
 @dataclass(frozen=True)
-class Squares:
-    """Squares of `side` pixels in images of `image` pixels, their corners at multiples of `step` pixels."""
+class RandomCrop:
+    """Random square crops: `side` of `image` pixels, their corners at multiples of `step` pixels."""
 
     side: int
     image: int
@@ -110,7 +110,7 @@ class DecoderDraws:
     encoder_scale: tuple = (0.5, 1.0)
     latent_noise: float = 0.0
     pyramid: bool = False
-    crop: Optional[Squares] = None
+    crop: Optional[RandomCrop] = None
 
     def __call__(self, streams: Streams, batch: dict, times=None) -> dict:
         stream, (low, high) = streams.samples, self.encoder_scale
@@ -150,7 +150,7 @@ class LatentNoiseDraws:
     """ModelPreviewer's: standard normal noise like the prior's latents (B, c, h, w). crop: as DecoderDraws'."""
 
     c_latent: int
-    crop: Optional[Squares] = None
+    crop: Optional[RandomCrop] = None
 
     def __call__(self, streams: Streams, batch: dict, times=None) -> dict:
         stream = streams.samples

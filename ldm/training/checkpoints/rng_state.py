@@ -17,13 +17,14 @@ TWISTER_WORDS = 312  # of Paddle's 64-bit Mersenne Twister
 def preserved_rng_state():
     """Puts every global random generator, on CPU and GPU, back to where it was before the block, whatever is drawn in it."""
     python, numpy = random.getstate(), np.random.get_state()
-    cpu, device = paddle.get_rng_state("cpu"), paddle.get_rng_state()
+    generator = core.default_cpu_generator()  # paddle.set_rng_state(..., "cpu") is an AttributeError before Paddle 3.3
+    cpu, device = generator.get_state(), paddle.get_rng_state()
     try:
         yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
-        paddle.set_rng_state(cpu, "cpu")
+        generator.set_state(cpu)
         paddle.set_rng_state(device)
 
 

@@ -84,6 +84,8 @@ class CascadeTrainingArguments(TrainingArguments):
         check_values(self, RANGES, unchecked=REFUSED)
         self.check_before_parsing()
         check_supported(self)
+        if self.report_to is None:
+            self.report_to = "all"  # PaddleNLP's own default, of which it would announce that it will change one day
         super().__post_init__()
 
     def check_before_parsing(self):

@@ -113,7 +113,7 @@ class DataArguments:
 
 
 @dataclass
-class SquaresDataArguments(DataArguments):
+class RandomCropDataArguments(DataArguments):
     """DataArguments of a trainer that may train on squares cut from its images."""
 
     smallest_crop: ClassVar[int] = 64
@@ -126,7 +126,7 @@ class SquaresDataArguments(DataArguments):
         "encoder sees them whole",
     )
 
-    def check_squares(self):
+    def check_random_crop(self):
         """ValueError unless --random_crop suits the network and the resolution, which has been checked before."""
         crop = self.random_crop
         if crop and (crop % self.crop_multiple or not self.smallest_crop <= crop <= self.resolution):

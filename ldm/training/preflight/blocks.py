@@ -14,7 +14,7 @@ class Shape:
     """What a block sees: `batch` images of `pixels` positions and `tokens` conditioning tokens, on a device.
 
     number: bytes of a number where the network computes (4, or 2 under mixed precision). on_cpu: some layers have
-    gradients of their own (`ldm.networks.layers.response_norm` and others), which keep less.
+    gradients of their own (`ldm.networks.layers.fast`), which keep less.
     """
 
     batch: int

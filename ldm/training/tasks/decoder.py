@@ -15,9 +15,9 @@ from ldm.model_b import ModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
 from ldm.stage import evaluating
 from ldm.training.batches.data import open_dataset
-from ldm.training.batches.draws import DecoderDraws, Squares
+from ldm.training.batches.draws import DecoderDraws, RandomCrop
 from ldm.training.batches.loader import Collator
-from ldm.training.flags.data import SquaresDataArguments
+from ldm.training.flags.data import RandomCropDataArguments
 from ldm.training.flags.values import SHARE, SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
 from ldm.training.tasks.method import PartsArguments, choose_trained
@@ -73,7 +73,7 @@ class DecoderArguments(PartsArguments):
 
 
 @dataclass
-class DecoderDataArguments(SquaresDataArguments):
+class DecoderDataArguments(RandomCropDataArguments):
     """DataArguments of the decoder."""
 
     default_resolution: ClassVar[int] = 1024
@@ -85,7 +85,7 @@ class DecoderDataArguments(SquaresDataArguments):
     def __post_init__(self):
         check_values(self)
         self.check_resolution(8, MINIMUM)
-        self.check_squares()
+        self.check_random_crop()
 
 
 GROUPS = (DecoderArguments, DecoderDataArguments)
@@ -111,7 +111,7 @@ def build_task(model_args: DecoderArguments, data_args: DecoderDataArguments, ar
         encoder_scale=(model_args.encoder_scale_min, model_args.encoder_scale_max),
         latent_noise=model_args.encoder_noise,
         pyramid=model_args.pyramid_noise,
-        crop=_squares(model, data_args) if data_args.random_crop else None,
+        crop=_random_crop(model, data_args) if data_args.random_crop else None,
     )
     return Task(
         **data,
@@ -151,9 +151,9 @@ def _features(model_args: DecoderArguments) -> DecoderFeatures:
     return DecoderFeatures(model_args.encoder_scale_min, model_args.encoder_resample)
 
 
-def _squares(model: ModelB, data_args: DecoderDataArguments) -> Squares:
+def _random_crop(model: ModelB, data_args: DecoderDataArguments) -> RandomCrop:
     """What --random_crop cuts, at places where this decoder's patches begin. ValueError for a side it cannot take."""
-    return Squares(data_args.random_crop, data_args.resolution, AUTOENCODER_FACTOR * model.unet.patch_size)
+    return RandomCrop(data_args.random_crop, data_args.resolution, AUTOENCODER_FACTOR * model.unet.patch_size)
 
 
 def _pictures(model: ModelB, dataset, model_args: DecoderArguments) -> Pictures:

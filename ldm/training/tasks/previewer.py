@@ -9,15 +9,16 @@ from paddle.nn import functional as F
 
 from ldm import config
 from ldm.common.precision import float32_region
-from ldm.features import cut_squares
+from ldm.features import crop_at_corners
 from ldm.frozen import Frozen
 from ldm.generation.sampling import to_uint8
 from ldm.sizes import TRAINING_FACTOR, training_size_of_output
 from ldm.stage import evaluating
+from ldm.training.batch_norms import variance
 from ldm.training.batches.data import open_dataset
-from ldm.training.batches.draws import LatentNoiseDraws, Squares
+from ldm.training.batches.draws import LatentNoiseDraws, RandomCrop
 from ldm.training.batches.loader import Collator
-from ldm.training.flags.data import SquaresDataArguments
+from ldm.training.flags.data import RandomCropDataArguments
 from ldm.training.flags.values import SIDE, Range, check_values, number
 from ldm.training.task import NetworkEntry, Task
 from ldm.training.watching.pictures import SHOWN, Pictures, first_images, weights_stamp
@@ -64,10 +65,10 @@ class ModelPreviewer(nn.Layer):
         corners (B, 2): train on the squares with these top left corners, in pixels, that latent_noise is for.
         """
         if corners is not None:
-            images = cut_squares(images, corners, TRAINING_FACTOR * latent_noise.shape[2])
+            images = crop_at_corners(images, corners, TRAINING_FACTOR * latent_noise.shape[2])
         latents = self.encode(images)
         target = F.interpolate(images, size=[UPSCALING * side for side in latents.shape[2:]], mode="area")
-        deviation = (latents.var(axis=[0, 2, 3], keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
+        deviation = (variance(latents, keepdim=True) + 1e-8).sqrt()  # its slope is finite at 0
         return F.mse_loss(self.previewer(latents + self.noise * deviation * latent_noise), target)
 
     @paddle.no_grad()
@@ -96,7 +97,7 @@ class PreviewerArguments:
 
 
 @dataclass
-class PreviewerDataArguments(SquaresDataArguments):
+class PreviewerDataArguments(RandomCropDataArguments):
     """DataArguments of the previewer."""
 
     default_resolution: ClassVar[int] = 768
@@ -107,7 +108,7 @@ class PreviewerDataArguments(SquaresDataArguments):
     def __post_init__(self):
         check_values(self)
         self.check_resolution(TRAINING_FACTOR, 2 * TRAINING_FACTOR)
-        self.check_squares()
+        self.check_random_crop()
 
     def pixels_of_output(self, output_size):
         return training_size_of_output(output_size)
@@ -128,7 +129,7 @@ def build_task(model_args: PreviewerArguments, data_args: PreviewerDataArguments
         dataset=dataset,
         collate=Collator(),
         networks=networks,
-        draw=LatentNoiseDraws(model.frozen.effnet.c_latent, _squares(data_args)),
+        draw=LatentNoiseDraws(model.frozen.effnet.c_latent, _random_crop(data_args)),
         pictures=[_pictures(model, dataset)],
         encoder=model.encoder if model_args.train_encoder else None,
         frozen=model.frozen,
@@ -136,9 +137,9 @@ def build_task(model_args: PreviewerArguments, data_args: PreviewerDataArguments
     )
 
 
-def _squares(data_args: PreviewerDataArguments) -> Optional[Squares]:
+def _random_crop(data_args: PreviewerDataArguments) -> Optional[RandomCrop]:
     """What --random_crop cuts, anywhere."""
-    return Squares(data_args.random_crop, data_args.resolution, step=1) if data_args.random_crop else None
+    return RandomCrop(data_args.random_crop, data_args.resolution, step=1) if data_args.random_crop else None
 
 
 def _pictures(model: ModelPreviewer, dataset) -> Pictures:

@@ -15,6 +15,11 @@ SHOWN = (  # key, how it reads
     ("data_wait_share", "data wait {:.0%}"),
     ("peak_memory_gib", "{:.1f} GiB"),
 )
+UNSAID = (  # beginnings of what PaddleNLP logs that is wrong here or tells nobody anything
+    "Trainer.model is not a `PretrainedModel`",  # as it never is
+    "set state-dict :",  # an empty list of missing keys
+    "  Will skip the first ",  # and recommends --ignore_data_skip, which is refused; nothing is read that is skipped
+)
 HIDDEN = ("global_step", "progress_or_epoch")
 
 
@@ -62,6 +67,12 @@ class ProgressLine(ProgressCallback):
             logger.info(line(logs, state.global_step, state.max_steps))
             if "eta_seconds" in logs:
                 self.training_bar.set_postfix_str(time_left(logs["eta_seconds"], datetime.now()), refresh=False)
+
+
+def prepare_log():
+    """PaddleNLP's logger without its list of all options, which options.json has, and without UNSAID."""
+    logger.set_level("INFO")
+    logger.logger.addFilter(lambda record: not record.getMessage().startswith(UNSAID))
 
 
 def use_readable_lines(trainer):

@@ -65,7 +65,7 @@ def bench_with(tmp_path, monkeypatch, deaf: bool, towers: bool = True) -> Bench:
     prior = SimpleNamespace(
         frozen=None,
         encoded=lambda captions: captions,
-        conditions=lambda captions: {"captions": captions},
+        inputs=lambda captions: SimpleNamespace(conditions={"captions": captions}),
         unet=ListeningUNet(known, share=0.5),
         blame=str,
     )

@@ -5,6 +5,7 @@ import io
 import math
 import re
 from functools import cache
+from importlib import import_module
 
 from fuzz.case import Input, Kind
 from fuzz.json_damage import nested
@@ -80,7 +81,7 @@ def read(name, input):
 
 def help_of(module):
     def call(argv):
-        main_of(__import__(module).main, argv)
+        main_of(import_module(f"ldm.programs.{module}").main, argv)
 
     return call
 
@@ -127,11 +128,11 @@ def extract_with(folder, flags):
 
 PROGRAMS = {  # name: (what prints its help, what runs it with flags)
     "trainer": (None, train_with),
-    "inference": (help_of("inference"), infer_with),
+    "inference": (help_of("generate"), infer_with),
     "cache_features": (help_of("cache_features"), cache_with),
-    "convert": (help_of("convert_unet_weight"), convert_with),
+    "convert": (help_of("convert_unet"), convert_with),
     "convert_lora": (help_of("convert_lora"), merge_with),
-    "extract": (help_of("extract_unet_weights"), extract_with),
+    "extract": (help_of("extract"), extract_with),
 }
 
 

@@ -5,8 +5,7 @@ import pytest
 from helpers import distance
 from paddle import nn
 
-from ldm.networks.layers.depthwise import DepthwiseConv2D
-from ldm.networks.layers.resample import Conv2D, Conv2DTranspose
+from ldm.networks.layers.convolution import Conv2D, Conv2DTranspose, DepthwiseConv2D
 
 LAYERS = {
     "stride": (Conv2D, nn.Conv2D, (6, 4, 2), dict(stride=2)),
@@ -21,7 +20,7 @@ LAYERS = {
 @pytest.mark.parametrize("ours, theirs, arguments, options", LAYERS.values(), ids=LAYERS)
 def test_as_paddles(monkeypatch, ours, theirs, arguments, options, large):
     if large:
-        monkeypatch.setattr("ldm.networks.layers.depthwise.LARGEST", 0)
+        monkeypatch.setattr("ldm.networks.layers.fast.convolution.LARGEST", 0)
     paddle.seed(1)
     last, first = ours(*arguments, **options), theirs(*arguments, **options)
     first.set_state_dict(last.state_dict())

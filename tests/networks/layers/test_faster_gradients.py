@@ -1,4 +1,6 @@
-"""What a CPU computes in its own way beside Paddle's: outputs and gradients against float64, and where it stays out."""
+"""Layers by their faster ways and by their formulas alone: outputs and gradients against float64, and who computes."""
+
+import contextlib
 
 import numpy as np
 import paddle
@@ -8,14 +10,23 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 from paddle.nn import functional as F
 
-from ldm.networks.layers.broadcast import over_image, scale_and_shift
-from ldm.networks.layers.depthwise import LARGEST, DepthwiseConv2D
-from ldm.networks.layers.gelu import FAR, GELU
+from ldm.networks.layers.activations import GELU
+from ldm.networks.layers.convolution import DepthwiseConv2D
+from ldm.networks.layers.fast.convolution import LARGEST
+from ldm.networks.layers.fast.gradients import FAR
+from ldm.networks.layers.fast.switch import plain_formulas
+from ldm.networks.layers.fast.vectors import spread
 from ldm.networks.layers.linear import Linear, linear, linear_map
-from ldm.networks.layers.norms import LayerNorm2D
-from ldm.networks.layers.response_norm import GlobalResponseNorm
+from ldm.networks.layers.norms import GlobalResponseNorm, LayerNorm2D, scale_and_shift
 
 FLOAT32 = 1e-6  # relative, of float32 against float64 over sums of a few hundred numbers
+
+
+@pytest.fixture(params=["faster", "formulas"], autouse=True)
+def ways(request):
+    """Every test here runs twice: what a layer computes does not depend on the switch."""
+    with contextlib.nullcontext() if request.param == "faster" else plain_formulas():
+        yield
 
 
 def trained(*shape):
@@ -123,7 +134,7 @@ def test_a_vector_over_an_image(rows, sides):
     vector, image = trained(rows, 1, 6), paddle.randn([3, *sides, 6])
 
     def product(given):
-        return over_image(given, image.astype(given.dtype)) * image.astype(given.dtype)
+        return spread(given, image.astype(given.dtype)) * image.astype(given.dtype)
 
     def plain(given):
         return given.reshape([rows, *(1 for _ in sides), 6]) * image.astype(given.dtype)

@@ -5,11 +5,10 @@ import pytest
 from helpers import distance
 
 from ldm.common.runtime import has_avx512
-from ldm.networks import attention
 from ldm.networks.attention import Attention2D
-from ldm.networks.layers import fused_attention
 from ldm.networks.layers.dot_product import dot_product_attention
-from ldm.networks.layers.fused_attention import fused_attention_serves, fused_self_attention
+from ldm.networks.layers.fast import attention as fast
+from ldm.networks.layers.fast.attention import fused_self_attention, serves
 
 NEEDS_AVX512 = pytest.mark.skipif(not has_avx512(), reason="this processor has no AVX-512")
 
@@ -51,23 +50,21 @@ def attend(block, x, tokens, self_attn):
 def test_prepared_is_the_whole(monkeypatch, self_attn):
     block, x, tokens = Attention2D(24, 3), paddle.randn([2, 4, 5, 24]), paddle.randn([2, 7, 24])
     calls = []
-    monkeypatch.setattr(
-        attention, "fused_self_attention", lambda *given: calls.append(1) or fused_self_attention(*given)
-    )
+    monkeypatch.setattr(fast, "fused_self_attention", lambda *given: calls.append(1) or fused_self_attention(*given))
     whole = block(x, tokens, self_attn)
     assert distance(attend(block, x, tokens, self_attn), whole) < 1e-6
     assert len(calls) == (self_attn and has_avx512())  # without its own pixels queries and keys are not of one length
-    monkeypatch.setattr(fused_attention, "has_avx512", lambda: False)
+    monkeypatch.setattr(fast, "has_avx512", lambda: False)
     assert distance(attend(block, x, tokens, self_attn), whole) < 1e-6
     assert len(calls) == (self_attn and has_avx512())
 
 
 def test_not_where_gradients_or_dropout_are_wanted():
     tokens = projected(1, 4, 1, 8)
-    assert not fused_attention_serves(tokens)  # a gradient may be asked for
+    assert not serves(tokens)  # a gradient may be asked for
     with paddle.no_grad():
-        assert fused_attention_serves(tokens) == has_avx512()
-        assert not fused_attention_serves(tokens.astype("float64"))
+        assert serves(tokens) == has_avx512()
+        assert not serves(tokens.astype("float64"))
         block, x, others = Attention2D(8, 1, dropout=0.5), paddle.randn([1, 4, 4, 8]), paddle.randn([1, 3, 8])
         kept = attend(block.eval(), x, others, True)
         assert distance(attend(block.train(), x, others, True), kept) > 0.05

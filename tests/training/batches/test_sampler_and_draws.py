@@ -5,7 +5,7 @@ import paddle
 import pytest
 
 from ldm.data.buckets import AspectBuckets
-from ldm.training.batches.draws import DecoderDraws, PriorDraws, Squares, dropout_seed, streams
+from ldm.training.batches.draws import DecoderDraws, PriorDraws, RandomCrop, dropout_seed, streams
 from ldm.training.batches.order import RunSampler, fixed_batches
 
 DATASET = list(range(10))
@@ -81,7 +81,7 @@ def test_the_encoder_sees_one_scale_per_batch_between_the_bounds():
 
 
 def test_squares_reach_every_place():
-    _, draws = decoder_draws(0, range(400), crop=Squares(side=128, image=160, step=8))
+    _, draws = decoder_draws(0, range(400), crop=RandomCrop(side=128, image=160, step=8))
     corners = draws["corners"].numpy()
     assert draws["epsilon"].shape == [400, 4, 32, 32]
     assert set(corners.ravel()) == {0, 8, 16, 24, 32} and len(set(map(tuple, corners))) == 25
@@ -89,7 +89,7 @@ def test_squares_reach_every_place():
 
 def test_squares_that_cut_a_position_of_the_stem_are_refused():
     with pytest.raises(ValueError, match="--random_crop 72: .* multiple of 16"):
-        Squares(side=72, image=256, step=16)
+        RandomCrop(side=72, image=256, step=16)
 
 
 def test_encoder_latents_are_dropped_and_noised_as_asked():

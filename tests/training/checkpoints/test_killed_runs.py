@@ -26,9 +26,9 @@ FLAGS = (
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Scenes, a release whose prior has dropout, and in undisturbed/ the run that nobody kills."""
+    """Scenes, a release whose prior has dropout, and in uninterrupted/ the run that nobody kills."""
     folder = write_scenes_and_release(tmp_path_factory.mktemp("killed"), dropout=0.1)
-    assert start(folder, "undisturbed") == 0
+    assert start(folder, "uninterrupted") == 0
     return folder
 
 
@@ -49,7 +49,7 @@ def start(folder, name, kill=None) -> int:
 
 def check_same(folder, name):
     """Weights, average, optimiser, schedule, adaptive weight, RNG and the samples of every step, bit for bit."""
-    expected, ours = folder / "undisturbed", folder / name
+    expected, ours = folder / "uninterrupted", folder / name
     for file in ("model_state.pdparams", "ema.safetensors"):
         assert (ours / file).read_bytes() == (expected / file).read_bytes(), file
     expected, ours = expected / f"checkpoint-{STEPS}", ours / f"checkpoint-{STEPS}"
@@ -59,7 +59,7 @@ def check_same(folder, name):
     assert (ours / "adaptive_weight.json").read_bytes() == (expected / "adaptive_weight.json").read_bytes()
     for file in ("model_state.pdparams", "optimizer.pdopt", "scheduler.pdparams", "rng_state.pth"):
         check_equal(*(paddle.load(str(f / file), return_numpy=True) for f in (ours, expected)), file)
-    batches = dict(read_order(folder / "undisturbed.order"))
+    batches = dict(read_order(folder / "uninterrupted.order"))
     assert len(batches) == 2 * STEPS
     order = read_order(folder / f"{name}.order")
     assert {place for place, _ in order} == set(batches)

@@ -19,9 +19,9 @@ MODEL = "model_state.pdparams"
 
 @pytest.fixture(scope="module")
 def good(tmp_path_factory):
-    """A folder with scenes/, release/ and undisturbed/, a run of 6 steps with a checkpoint every 2."""
+    """A folder with scenes/, release/ and uninterrupted/, a run of 6 steps with a checkpoint every 2."""
     folder = write_scenes_and_release(tmp_path_factory.mktemp("lost"))
-    assert start(folder, folder / "undisturbed") == 0
+    assert start(folder, folder / "uninterrupted") == 0
     return folder
 
 
@@ -86,7 +86,7 @@ def test_a_state_that_is_not_finite_is_kept_aside_and_the_last_good_checkpoint_s
     assert (tmp_path / "output" / EVIDENCE / "checkpoint-4" / MODEL).is_file()
     assert not (tmp_path / "output" / MODEL).exists()
     assert start(good, tmp_path / "output") == 0  # goes on from checkpoint-2
-    assert (tmp_path / "output" / MODEL).read_bytes() == (good / "undisturbed" / MODEL).read_bytes()
+    assert (tmp_path / "output" / MODEL).read_bytes() == (good / "uninterrupted" / MODEL).read_bytes()
 
 
 def test_final_weights_that_are_not_finite_do_not_replace_those_of_before(good, tmp_path, capsys, monkeypatch):
@@ -134,7 +134,7 @@ def test_a_full_disk_costs_nothing_but_the_checkpoint_being_written(good, tmp_pa
     assert [path.name for path in checkpoint_folders(output)] == ["checkpoint-2"]
     assert not (output / STAGING / "checkpoint-4").exists()
     assert start(good, output) == 0
-    assert (output / MODEL).read_bytes() == (good / "undisturbed" / MODEL).read_bytes()
+    assert (output / MODEL).read_bytes() == (good / "uninterrupted" / MODEL).read_bytes()
 
 
 # Two trainers -------------------------------------------------------------------------------------------------------

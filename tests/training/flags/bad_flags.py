@@ -49,7 +49,7 @@ def sharding_of_one_process(inputs):
 def batch_beyond_all_memory(inputs):
     """More images in a batch than memory holds"""
     flags = ["--resolution", "2048", "--per_device_train_batch_size", "4096"]
-    return flags, {"ldm.training.preflight.batch_memory.host_available": lambda: 64 << 30}
+    return flags, {"ldm.training.preflight.forecast.host_available": lambda: 64 << 30}
 
 
 @case("flags", "--num_train_epochs 3 and --max_steps 2", "leave one of them out")

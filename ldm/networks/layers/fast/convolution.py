@@ -1,4 +1,4 @@
-"""A depthwise convolution on channels-last tensors that is fast on CPUs where tensors are small."""
+"""Convolutions in eager mode on a CPU: the bias added channels last; depthwise ones of small tensors by banded matrices."""
 
 from functools import lru_cache
 
@@ -6,23 +6,28 @@ import numpy as np
 import paddle
 from paddle.autograd import PyLayer
 
-from ldm.networks.layers.broadcast import eager_on_cpu, over_image, sum_over_image
-from ldm.networks.layers.resample import Conv2D
+from ldm.networks.layers.fast.switch import eager_float32, wanted
+from ldm.networks.layers.fast.vectors import add_vector, spread, summed
 
 LARGEST = 2**19  # numbers in a tensor; beyond it the copies cost more than Paddle's kernel does
 
 
-class DepthwiseConv2D(Conv2D):
-    """`Conv2D` with one odd, square kernel per channel and "same" padding of zeros; in eager mode on a CPU, faster.
+def bias_channels_last(formula, layer, x, weight, bias):
+    """`convolve`: Paddle's CPU kernels broadcast slowly, over channels-first images most of all."""
+    if bias is None or not eager_float32(x, weight, bias):
+        return formula(layer, x, weight, bias)
+    return add_vector(formula(layer, x, weight, None), bias)
 
-    Paddle's kernel there multiplies a matrix of one row per channel and image. For small tensors one product per channel
-    takes a third of the time: rows of the image, side by side for every row of the kernel, by a banded matrix.
+
+def depthwise_by_bands(formula, layer, x):
+    """`DepthwiseConv2D`: for small tensors one product per channel takes a third of the time.
+
+    Paddle's kernel multiplies a matrix of one row per channel and image. Here: rows of the image, side by side for every
+    row of the kernel, by a banded matrix.
     """
-
-    def forward(self, x):
-        if eager_on_cpu(x, self.weight) and x.size <= LARGEST and self.bias is not None:
-            return _Depthwise.apply(x, self.weight, self.bias)
-        return Conv2D.forward(self, x)
+    if layer.bias is None or not eager_float32(x, layer.weight) or x.size > LARGEST:
+        return formula(layer, x)
+    return _Depthwise.apply(x, layer.weight, layer.bias)
 
 
 class _Depthwise(PyLayer):
@@ -30,13 +35,13 @@ class _Depthwise(PyLayer):
 
     @staticmethod
     def forward(ctx, x, weight, bias):
-        ctx.wanted = [not tensor.stop_gradient for tensor in (x, weight, bias)]
-        x, weight = x.contiguous(), weight.contiguous()  # see `ldm.networks.layers.norms`
+        ctx.wanted = wanted(x, weight, bias)
+        x, weight = x.contiguous(), weight.contiguous()  # see `_LayerNorm` in `ldm.networks.layers.fast.gradients`
         ctx.save_for_backward(x, weight)
         batch, height, width, channels = x.shape
         product = paddle.matmul(_windows(x, weight.shape[-1]), _bands(weight, width))
-        spread = over_image(bias.reshape([1, 1, channels]), x)
-        return product.reshape([channels, batch, height, width]).transpose([1, 2, 3, 0]) + spread
+        over_image = spread(bias.reshape([1, 1, channels]), x)
+        return product.reshape([channels, batch, height, width]).transpose([1, 2, 3, 0]) + over_image
 
     @staticmethod
     def backward(ctx, gradient):
@@ -52,7 +57,7 @@ class _Depthwise(PyLayer):
             bands = paddle.matmul(_windows(x, weight.shape[-1]), rows, transpose_x=True).reshape([channels, -1])
             found[1] = paddle.matmul(bands, _pattern(weight.shape[-1], width), transpose_y=True).reshape(weight.shape)
         if of_bias:
-            found[2] = sum_over_image(gradient.reshape([1, -1, channels])).flatten()
+            found[2] = summed(gradient.reshape([1, -1, channels])).flatten()
         return tuple(found)
 
 

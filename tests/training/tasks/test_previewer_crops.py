@@ -8,7 +8,7 @@ from paddle.nn import functional as F
 from small_release import write_scenes_and_release
 
 from ldm.diffusion.noise import NoiseStream
-from ldm.training.batches.draws import LatentNoiseDraws, Squares, Streams
+from ldm.training.batches.draws import LatentNoiseDraws, RandomCrop, Streams
 from ldm.training.flags.arguments import parse_into
 from ldm.training.run import build_trainer
 from ldm.training.tasks import previewer
@@ -71,7 +71,7 @@ def test_flat_latents_have_a_gradient(folder):
 
 def test_draws_cover_the_image(folder):
     stream = NoiseStream(list(range(400)), "test")
-    drawn = LatentNoiseDraws(16, Squares(64, 128, 1))(Streams(samples=stream, step=stream), {})
+    drawn = LatentNoiseDraws(16, RandomCrop(64, 128, 1))(Streams(samples=stream, step=stream), {})
     corners = drawn["corners"].numpy()
     assert drawn["latent_noise"].shape == [400, 16, 2, 2]
     assert corners.min() == 0 and corners.max() == 64 and len(set(corners[:, 0].tolist())) > 50
