@@ -89,7 +89,7 @@ def train(build_task, *groups):
             f"--replay_bad_batch {args.replay_bad_batch} does not exist: take a .json file of bad_batches/ in the output folder."
         )
     check_writable(args.output_dir)
-    with output_lock(args.output_dir) if args.local_process_index == 0 else nullcontext():
+    with output_lock(args.output_dir) if args.process_index == 0 else nullcontext():  # nodes may share the folder
         return _train(build_task, *groups)
 
 
