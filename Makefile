@@ -1,5 +1,5 @@
-# Everything is installed into .venv/. The stamps in there remember what is installed, so a second call runs no pip;
-# they are written last, so an interrupted installation is taken up again.
+# Everything is installed into .venv/, the project itself in place (pip install -e). The stamps in there remember what is
+# installed, so a second call runs no pip; they are written last, so an interrupted installation is taken up again.
 
 PYTHON ?= python3
 VENV := .venv
@@ -7,6 +7,8 @@ PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip --disable-pip-version-check install --quiet
 PARITY_ARGS ?= --no_full_size
 TEST_PROCESSES ?= 2
+READY := $(VENV)/.installed $(VENV)/.project
+READY_TEST := $(VENV)/.installed-test $(VENV)/.project
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -16,28 +18,28 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo 'Options: PYTHON=python3.11  PYTEST_ARGS=--run-slow TEST_PROCESSES=0  GENERATE_ARGS="--seed 1"'
 
-venv: $(VENV)/.installed ## set up .venv/ for inference and training
+venv: $(READY) ## set up .venv/ for inference and training
 
-generate: $(VENV)/.installed ## four pictures and a contact sheet in results/, with the bundled demo model
+generate: $(READY) ## four pictures and a contact sheet in results/, with the bundled demo model
 	$(PY) inference.py --weights assets/demo --caption assets/demo/captions.txt --output_dir results --contact_sheet \
 		$(GENERATE_ARGS)
 
-test: $(VENV)/.installed-test ## run the tests
+test: $(READY_TEST) ## run the tests
 	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
 
-fuzz: $(VENV)/.installed-test ## 5,000 damaged files and flags through the programs (FUZZ_ARGS="--minutes 60 --seed 1", --help)
+fuzz: $(READY_TEST) ## 5,000 damaged files and flags through the programs (FUZZ_ARGS="--minutes 60 --seed 1", --help)
 	$(PY) tests/fuzz $(FUZZ_ARGS)
 
-faults: $(VENV)/.installed-test ## kill the programs 400 times, fill their disks (FAULTS_ARGS="--kills 50", --help)
+faults: $(READY_TEST) ## kill the programs 400 times, fill their disks (FAULTS_ARGS="--kills 50", --help)
 	$(PY) tests/faults $(FAULTS_ARGS)
 
-versions: $(VENV)/.installed ## every PaddlePaddle and Python this is for, as a table (VERSIONS_ARGS=--write, --help; 14 GB)
+versions: $(READY) ## every PaddlePaddle and Python this is for, as a table (VERSIONS_ARGS=--write, --help; 14 GB)
 	$(PY) tests/versions $(VERSIONS_ARGS)
 
-parity: $(VENV)/.installed ## compare with the recorded reference vectors (PARITY_ARGS= for the full sizes too)
+parity: $(READY) ## compare with the recorded reference vectors (PARITY_ARGS= for the full sizes too)
 	$(PY) scripts/verify_parity.py --plot build/parity.png $(PARITY_ARGS)
 
-lint: $(VENV)/.installed-test ## check the style
+lint: $(READY_TEST) ## check the style
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 
@@ -69,3 +71,8 @@ $(VENV)/.installed: requirements.txt | $(VENV)/.created
 $(VENV)/.installed-test: requirements.txt requirements-test.txt | $(VENV)/.created
 	$(call install,requirements.txt and requirements-test.txt (3.3 GB),-r requirements-test.txt)
 	@touch $(VENV)/.installed $@
+
+# After the requirements: without them nothing of it runs. What it depends on is theirs to say
+$(VENV)/.project: pyproject.toml | $(VENV)/.created
+	$(PIP_INSTALL) --no-deps --editable .
+	@touch $@

@@ -8,10 +8,11 @@ cd "$(dirname "$0")"
 
 # The project's own environment where there is one (make venv), else whatever python is active
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" # also where the project is not installed
 
 # Folder and size of the model are config.py's unless WEIGHTS or VERSION is set
 if [ -z "${WEIGHTS:-}" ] && [ -f assets/demo/README.md ] &&
-    [ ! -e "$(python -c 'import config; print(config.WEIGHTS_PATH)')" ]; then
+    [ ! -e "$(python -c 'from ldm import config; print(config.WEIGHTS_PATH)')" ]; then
     case "$*" in *--dataset_path*) ;; *) [ -n "${DATASET:-}" ] || exec sh scripts/teach_demo.sh "$@" ;; esac
     case "${RESOLUTION:-} $*" in *--resolution* | *--output_size* | [0-9]*) ;; *) : "${OUTPUT_SIZE:=384}" ;; esac
     : "${BATCH_SIZE:=12}" "${STEPS:=200}" "${LEARNING_RATE:=3e-4}"

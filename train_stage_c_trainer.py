@@ -3,7 +3,7 @@
 
 import sys
 
-from ldm.training.program import training_program
+from ldm.programs.train import prior
 
 if __name__ == "__main__":
-    sys.exit(training_program("train_stage_c_trainer.py", "prior"))
+    sys.exit(prior())

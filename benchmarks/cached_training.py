@@ -11,18 +11,14 @@ import argparse
 import statistics
 import sys
 import tempfile
-from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 
 def fill(args, folder) -> float:
     """Seconds it takes to cache the dataset."""
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts"))
-    import cache_features
+    from ldm.programs import cache_features
 
     start = perf_counter()
     flags = f"--weights_path {args.weights} --dataset_path {args.dataset} --resolution {args.resolution} --feature_cache {folder}"
@@ -35,9 +31,9 @@ def seconds_of_steps(args, output, extra: str) -> list[float]:
     """A short training; the times between the ends of its steps, without the first, which also starts the loader."""
     from paddlenlp.trainer import TrainerCallback
 
-    from ldm.training import prior
-    from ldm.training.arguments import parse_into
+    from ldm.training.flags.arguments import parse_into
     from ldm.training.run import build_trainer
+    from ldm.training.tasks import prior
 
     ends = []
 

@@ -18,14 +18,14 @@ from pathlib import Path
 
 from cases import CASES, STEP_WAYS, write_inputs
 from tqdm import tqdm
-from workers import HERE, compare_apart
+from workers import HERE, compare_apart, environment
 
 SIZES, BATCHES = (256, 512, 768, 1024, 1280, 1536), (1, 2, 4, 8)
 
 
 def operations(python: str, case: str, version: str, batch: int, grid: int) -> int:
     command = [python, HERE / "flops.py", case, version, str(batch), str(grid)]
-    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stdout)
 
 
 def table(args, title: str, points) -> str:

@@ -9,14 +9,11 @@ are the trainer's; nothing is trained. The first batch, which starts the workers
 
 import argparse
 import os
-import sys
 import tempfile
 from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 
 def make_pictures(folder, count: int = 200, side: int = 1280):
@@ -38,7 +35,7 @@ def rate(dataset, batch: int, workers: int, images: int) -> float:
     import numpy as np
     from paddle.io import DataLoader
 
-    from ldm.training.collate import Collator
+    from ldm.training.batches.loader import Collator
 
     batches = -(-images // batch)
     drawn = np.random.default_rng(0).integers(0, len(dataset), (batches + 1, batch))
@@ -62,7 +59,7 @@ def main():
     args = parser.parse_args()
     prepare()
     from ldm.data.dataset import ImageTextDataset
-    from ldm.data.opening import open_source
+    from ldm.data.sources.opening import open_source
 
     with tempfile.TemporaryDirectory() as folder:
         if args.dataset is None:

@@ -1,11 +1,6 @@
 """What our workers start with: Paddle prepared, and networks of released sizes filled by rule, one tensor at a time."""
 
-import sys
-from pathlib import Path
-
 from worker import DEVICE, DTYPE, Side
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 OTHER_SIZES = {
     "100M": dict(c_cond=704, c_hidden=(704, 704), nhead=(11, 11), blocks=((2, 6), (6, 2)))  # a prior to be trained
@@ -14,7 +9,7 @@ OTHER_SIZES = {
 
 def start_paddle():
     """Prepare the process, import Paddle and choose the device; who this is, a Side."""
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     import paddle
@@ -30,11 +25,11 @@ def start_paddle():
 def filled_network(kind: str, version=None, dtype=DTYPE):
     """`kind` "stage_c", "stage_b" or "stage_a", in evaluation mode; after `start_paddle()`."""
     from ldm.networks.variants import variant_config
-    from ldm.release import build_unfilled
     from ldm.weights.loading import fill
     from ldm.weights.plan import release_key_of
-    from ldm.weights.rule import rule_tensor
+    from ldm.weights.release import build_unfilled
     from ldm.weights.rules import RULES
+    from ldm.weights.synthetic import rule_tensor
 
     config = {} if version is None else OTHER_SIZES.get(version) or variant_config(kind, version)
     network = build_unfilled(kind, config)

@@ -6,12 +6,9 @@ python benchmarks/full_release.py --output build/full_release [--prior 3.6B]
 """
 
 import argparse
-import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 BIG_G = dict(width=1280, projection_dim=1280, layers=32, heads=20)
 
@@ -24,10 +21,10 @@ def main():
     parser.add_argument("--dtype", default="bfloat16", choices=("bfloat16", "float32"), help="of prior and decoder")
     args = parser.parse_args()
     prepare()
+    from ldm.demo.rule_clip import write_text_encoder, write_tokenizer
+    from ldm.demo.rule_release import write_rule_network
     from ldm.networks.variants import variant_config
-    from ldm.release import FILES
-    from ldm.rule_clip import write_text_encoder, write_tokenizer
-    from ldm.rule_release import write_rule_network
+    from ldm.weights.release import FILES
 
     def write(kind, version, dtype):
         path = args.output / f"{FILES[kind, version]}.safetensors"

@@ -15,8 +15,6 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 PRIOR_STEPS, DECODER_STEPS = 20, 10
 
 
@@ -48,7 +46,7 @@ def projected(args) -> dict:
 
 def measured(args) -> float:
     """One image by the pipeline itself; compiled programs exist before."""
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     from ldm.pipeline import GenerationSettings, StableCascade

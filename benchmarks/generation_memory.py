@@ -12,9 +12,6 @@ import json
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 SIZES = [
     *("256x256x1", "384x384x1", "384x384x4", "512x512x2", "384x384x16", "768x1024x2", "1024x1024x1", "1024x1024x4"),
@@ -25,20 +22,19 @@ MIB = 2**20
 
 def measure(weights: str, size: str) -> dict:
     """Bytes that this process takes for a generation from the moment inference.py makes its forecast; and the forecast."""
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
-    from ldm.generation_settings import GenerationSettings
-    from ldm.generation_work import Sizes
-    from ldm.memory_now import on_cpu
+    from ldm.common.memory import on_cpu, peak_memory, resident_memory
+    from ldm.generation.request import GenerationSettings
+    from ldm.generation.work import Sizes
     from ldm.pipeline import StableCascade, networks_of
-    from ldm.process_memory import peak_memory, resident_memory
 
     sides, _, way = size.partition(":")
     height, width, batch = map(int, sides.split("x"))
     settings = GenerationSettings(height, width, steps=2, decoder_steps=2)
     options = {"dtype": "float32", "low_memory": way == "low_memory", "compiled": way == "compile", "on_cpu": on_cpu()}
-    forecast = networks_of(weights).forecast(Sizes.of(settings, batch), **options)
+    forecast = networks_of(weights).forecast(Sizes.of(settings.request([""], batch)), **options)
     before = resident_memory()
     cascade = StableCascade(weights, dtype="float32", low_memory=options["low_memory"])
     with tempfile.TemporaryDirectory() as folder:

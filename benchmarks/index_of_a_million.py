@@ -12,8 +12,6 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 KINDS = ("pairs", "jsonl", "csv", "tars")
 PER_FOLDER = 10_000  # files side by side, samples per tar
 CAPTION = "a photograph of something that takes some words to describe, number {}"
@@ -60,10 +58,8 @@ def _write_tar(path: Path, indices):
 
 def measure(path: str, data_filter: str):
     """Open the dataset in this process; print seconds and the growth of the resident memory, highest and lasting, in MB."""
-    from ldm.data.opening import open_source
+    from ldm.data.sources.opening import open_source
 
-    if ".tar" in path:
-        import webdataset.shardlists  # noqa: F401  # what importing the package takes is not the index's
     Path("/proc/self/clear_refs").write_text("5")  # forget the highest memory so far
     before, start, processor = memory("VmRSS"), time.perf_counter(), processor_seconds()
     source = open_source(path, data_filter=data_filter)

@@ -18,7 +18,6 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 CHUNK = 16 << 20
 CASE_OF = {"stage_c": "prior", "stage_b": "decoder"}
 
@@ -34,14 +33,14 @@ def read(path) -> dict:
 
 
 def load(path, kind: str, with_step: bool) -> dict:
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     import paddle
     from cases import CASES, read_inputs, write_inputs
 
-    from ldm.process_memory import peak_memory, resident_memory
-    from ldm.release import load_network
+    from ldm.common.memory import peak_memory, resident_memory
+    from ldm.weights.release import load_network
 
     paddle.set_device("cpu")
     paddle.zeros([1]).numpy()  # the libraries are there

@@ -4,7 +4,7 @@
 python benchmarks/matrix_product.py [--threads 2] [--peer_python .venv-peer/bin/python]
 
 Each way runs in a process of its own, all of them in turn: what else the machine does falls on all. "MKL" is Paddle's
-eager product as `ldm.runtime` sets it up, beside it the AVX2 and AVX-512 code of the MKL inside Paddle's wheel
+eager product as `ldm.common.runtime` sets it up, beside it the AVX2 and AVX-512 code of the MKL inside Paddle's wheel
 (MKL_DEBUG_CPU_TYPE 5 and 7); "oneDNN" is Paddle's inference program, the weights packed once.
 """
 
@@ -56,7 +56,7 @@ def paddle_eager(rows, inner, columns):
 def paddle_program(rows, inner, columns):
     import paddle
 
-    from ldm.compiled import PROGRAM, open_program
+    from ldm.compiled.unet import PROGRAM, open_program
 
     paddle.set_device("cpu")
     network = paddle.nn.Linear(inner, columns)
@@ -83,8 +83,7 @@ def measure(way: str, seconds: float):
     if way == "PyTorch":
         make = torch_eager
     else:
-        sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-        from ldm.runtime import prepare
+        from ldm.common.runtime import prepare
 
         prepare()
         make = paddle_program if way == "oneDNN" else paddle_eager

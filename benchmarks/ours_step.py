@@ -13,7 +13,7 @@ kind, version, inputs_path, way, *cache = sys.argv[1:]
 side = start_paddle()
 import paddle  # noqa: E402
 
-from ldm.compiled import CompiledUNet  # noqa: E402
+from ldm.compiled.unet import CompiledUNet  # noqa: E402
 
 network = filled_network(kind, version)
 inputs = read_inputs(inputs_path)

@@ -15,8 +15,8 @@ import numpy as np  # noqa: E402
 from full_release import BIG_G  # noqa: E402
 from safetensors.numpy import load_file  # noqa: E402
 
-from ldm.clip import TextEncoder  # noqa: E402
-from ldm.rule_clip import write_text_encoder, write_tokenizer  # noqa: E402
+from ldm.clip.encoders import TextEncoder  # noqa: E402
+from ldm.demo.rule_clip import write_text_encoder, write_tokenizer  # noqa: E402
 
 folder = Path(cache) / "bigG"  # the peer, which starts later, reads it too
 if not (folder / "model.safetensors").exists():

@@ -1,17 +1,13 @@
 """diffusers' networks of released sizes, filled with the rule's weights."""
 
 import os
-import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+import diffusers
+import torch
+from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet
+from worker import DEVICE, DTYPE, Side
 
-import diffusers  # noqa: E402
-import torch  # noqa: E402
-from diffusers.models.unets.unet_stable_cascade import StableCascadeUNet  # noqa: E402
-from worker import DEVICE, DTYPE, Side  # noqa: E402
-
-from ldm.weights.rule import rule_tensor  # noqa: E402
+from ldm.weights.synthetic import rule_tensor
 
 RES_TIME, WITH_ATTENTION = ("SDCascadeResBlock", "SDCascadeTimestepBlock"), ("SDCascadeAttnBlock",)
 PRIOR = dict(clip_text_in_channels=1280, clip_image_in_channels=768, switch_level=(False,))

@@ -11,7 +11,7 @@ from peer_networks import TORCH_DEVICE, TORCH_DTYPE, on_device, start_torch
 from safetensors.torch import load_file
 from worker import serve
 
-from ldm.weights.rule import rule_tensor
+from ldm.weights.synthetic import rule_tensor
 
 SCALE = 0.43  # of the release's latents, which diffusers multiplies with in its pipeline
 

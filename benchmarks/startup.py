@@ -16,17 +16,15 @@ import sys
 from pathlib import Path
 from time import time
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
 
 def ours(version: str, folder: Path, inputs: str) -> list[float]:
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     import paddle
     from cases import read_inputs
 
-    from ldm.release import load_network
+    from ldm.weights.release import load_network
 
     paddle.set_device("cpu")
     marks = [time()]
@@ -54,8 +52,8 @@ def peer(version: str, folder: Path, inputs: str) -> list[float]:
 
 
 def write_ours(version: str, folder: Path, inputs: str):
+    from ldm.demo.rule_release import write_rule_network
     from ldm.networks.variants import variant_config
-    from ldm.rule_release import write_rule_network
 
     config = variant_config("stage_c", version)
     write_rule_network(folder / f"ours_{version}.safetensors", "stage_c", config, dtype="bfloat16")
@@ -72,9 +70,11 @@ JOBS = {"ours": ours, "peer": peer, "write_ours": write_ours, "write_peer": writ
 
 
 def run(python: str, job: str, args, inputs: str) -> str:
+    from workers import environment
+
     command = [python, __file__, "--job", job, "--version", args.version, "--folder", args.folder, "--inputs", inputs]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(args.threads)}
-    return subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True).stdout
+    variables = environment(OMP_NUM_THREADS=str(args.threads))
+    return subprocess.run(command, env=variables, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
 def main():

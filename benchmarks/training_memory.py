@@ -17,12 +17,11 @@ import subprocess
 import sys
 import tempfile
 from dataclasses import replace
-from pathlib import Path
+from functools import partial
 from time import perf_counter
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
+from ldm.data.dataset import SampleSet
 
 TEXT, POOLED, IMAGE, TOKENS = 1280, 1280, 768, 77
 SWEEP = [
@@ -57,22 +56,21 @@ def parse(argv):
 
 
 def build_model(args):
-    """ModelC on cached features, its prior filled by rule one tensor at a time, without a release folder."""
+    """ModelC for cached features, its prior filled by rule one tensor at a time, without a release folder."""
     import paddle
 
-    from ldm.model_c_cached import CachedModelC
+    from ldm.model_c import ModelC
     from ldm.networks.variants import variant_config
-    from ldm.release import build_unfilled
     from ldm.weights.loading import fill
-    from ldm.weights.rule import rule_tensor
+    from ldm.weights.release import build_unfilled
+    from ldm.weights.synthetic import rule_tensor
 
-    class Prior(CachedModelC):
+    class Prior(ModelC):
         def __init__(self, config):
             paddle.nn.Layer.__init__(self)
-            self.unet_config, self.unet = config, build_unfilled("stage_c", config)
+            self.hold(build_unfilled("stage_c", config), config, unet_path=None, frozen=None)
             for key, parameter in self.unet.state_dict().items():
                 fill(parameter, rule_tensor(key, parameter.shape), "float32")
-            self.empty = {"text_embeds": paddle.zeros([TOKENS, TEXT]), "pooled": paddle.zeros([1, POOLED])}
 
     upper, lower = args.blocks
     config = dict(c_cond=args.width, c_hidden=[args.width] * 2, nhead=[max(1, args.width // 64)] * 2,
@@ -80,11 +78,11 @@ def build_model(args):
     return Prior(variant_config("stage_c", args.version) if args.version else config)
 
 
-class RandomFeatures:
+class RandomFeatures(SampleSet):
     """Rows as `scripts/cache_features.py` makes them, of random numbers."""
 
     def __init__(self, grid: int, count: int):
-        self.grid, self.count, self.buckets = grid, count, None
+        self.grid, self.count = grid, count
 
     def __len__(self):
         return self.count
@@ -103,8 +101,7 @@ def measure(args) -> dict:
     libraries take, whatever the size, is then taken, and not counted."""
     prepare()
 
-    from ldm.memory_now import on_cpu
-    from ldm.process_memory import peak_memory, resident_memory
+    from ldm.common.memory import on_cpu, peak_memory, resident_memory
 
     train(argparse.Namespace(**{**vars(args), "version": None, "width": 64, "blocks": (1, 1), "grid": 4, "steps": 1}))
     gc.collect()
@@ -115,13 +112,15 @@ def measure(args) -> dict:
 
 def train(args) -> dict:
     """What `measure` tells of one training, but for the process."""
-    from ldm.memory_now import forget_peak, peak_allocated
-    from ldm.networks.lora import DEFAULT_FILTERS
-    from ldm.training.arguments import parse_into
-    from ldm.training.cached import stack
-    from ldm.training.draws import PriorDraws
-    from ldm.training.preflight_room import forecast_of
-    from ldm.training.preflight_step import arguments_of, first_batch
+    import paddle
+
+    from ldm.adapters.lora import DEFAULT_FILTERS
+    from ldm.common.memory import peak_allocated, reset_peak
+    from ldm.training.batches.cached import stack
+    from ldm.training.batches.draws import PriorDraws
+    from ldm.training.flags.arguments import parse_into
+    from ldm.training.preflight.room import forecast_of
+    from ldm.training.preflight.step import drawn_for, first_batch
     from ldm.training.task import Task
     from ldm.training.trainer import CascadeTrainer
 
@@ -134,11 +133,14 @@ def train(args) -> dict:
         if args.method == "lora":
             model.adapt(filters=DEFAULT_FILTERS, rank=4, alpha=1.0)
         data = RandomFeatures(args.grid, 2 * args.batch)
-        trainer = CascadeTrainer(Task(model, data, stack, {}, PriorDraws(16, 0.05, 0.1)), args=options)
-        forecast, _ = forecast_of(trainer, arguments_of(trainer, first_batch(trainer, args.steps)))
+        empty = {"text_embeds": paddle.zeros([TOKENS, TEXT]), "pooled": paddle.zeros([1, POOLED])}
+        encode = partial(model.features.from_cache, empty)
+        task = Task(model, data, stack, {}, PriorDraws(16, 0.05, 0.1), encode=encode, cached=True, stage=model)
+        trainer = CascadeTrainer(task, args=options)
+        forecast, _ = forecast_of(trainer, drawn_for(trainer, first_batch(trainer, args.steps)))
         if not args.save:
             forecast = replace(forecast, saving=0)
-        forget_peak()
+        reset_peak()
         start = perf_counter()
         trainer.train()
         seconds = (perf_counter() - start) / args.steps

@@ -10,14 +10,11 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from safetensors.numpy import save_file
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.process_memory import peak_memory  # noqa: E402  (imports neither Paddle nor PyTorch)
+from ldm.common.memory import peak_memory  # imports neither Paddle nor PyTorch
 
 DEVICE = os.environ.get("BENCHMARK_DEVICE", "cpu")
 DTYPE = os.environ.get("BENCHMARK_DTYPE", "float32")

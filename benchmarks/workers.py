@@ -15,18 +15,23 @@ from safetensors.numpy import load_file
 HERE = Path(__file__).resolve().parent
 
 
+def environment(**variables) -> dict:
+    """This process's, with `variables` and the project importable: diffusers' environment does not have it installed."""
+    paths = [str(HERE.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **variables}
+
+
 class Worker:
     """A benchmark process and its line protocol. `variables` are added to its environment."""
 
     def __init__(self, python: str, script: str, arguments, threads: int, variables=()):
         limits = {"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
-        environment = {**os.environ, **limits, **dict(variables)}
         self.process = subprocess.Popen(
             [python, str(HERE / script), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            env=environment(**limits, **dict(variables)),
         )
         self.name = self.read()["name"]
 

@@ -1,3 +1,3 @@
 """Stable Cascade in PaddlePaddle: text -> prior (Stage C) -> decoder (Stage B) -> autoencoder (Stage A) -> image."""
 
-__version__ = "0.1.0"
+__version__ = "0.5.0"

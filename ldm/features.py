@@ -1,200 +1,182 @@
-"""What the frozen encoders say about a captioned image, computed once instead of in every step.
+"""Features: what the encoders say of a batch of captioned images, and all that a stage's `forward` is trained on.
 
-Which encoders run, and how, a stage says: `PRIOR` here for Stage C, `DecoderFeatures` (ldm/decoder_features.py) for Stage B.
+A stage's `encode_batch` computes them in every step; scripts/cache_features.py fills a cache by the same function, and what
+is read from one becomes the same arguments of `forward` by `from_cache`.
 """
 
-import sys
 from typing import ClassVar
 
-import numpy as np
 import paddle
-from tqdm.auto import tqdm
 
-from ldm.conditions import encode_images
-from ldm.data.dataset import ImageTextDataset
-from ldm.data.feature_cache import FeatureCache, Source
-from ldm.data.image_hashes import FILE, KeptHashes, hash_images
-from ldm.data.source import listed
-from ldm.data.visit import Visit
+from ldm.common.precision import float32_region
 from ldm.frozen import Frozen
-from ldm.hashing import files_of, sha256_of
-
-FORMAT = 1  # raise it when features would come out differently for the same recipe
-ROWS = 512  # per file
-BATCH = 16  # images encoded at once
-MADE_BY = {  # feature -> the network that makes it
-    **{"latents": "effnet", "decoder_latents": "stage_a"},
-    **{"text_embeds": "text", "pooled": "text", "image_embeds": "image"},
-}
-DTYPES = ("float32", "float16")  # what is exact, what is half the size
+from ldm.sizes import AUTOENCODER_FACTOR, TRAINING_FACTOR
 
 
 class PriorFeatures:
-    """What Stage C is trained on. `networks`: of the release, whose files the features depend on, besides the CLIP towers;
-    `recipe`: what else they depend on; `names`: of a row's arrays."""
+    """Stage C's. `names`: of a cached row's arrays; `networks`: of the release, whose files they depend on, besides the CLIP
+    towers; `recipe`: what else they depend on."""
 
-    networks = ("effnet",)
     names = ("latents", "text_embeds", "pooled", "image_embeds")
+    networks = ("effnet",)
     recipe: ClassVar[dict] = {}
 
-    def prepare(self, frozen: Frozen, dataset: ImageTextDataset):
-        """Have the dataset's items hold what `encode` needs."""
+    def prepare(self, frozen: Frozen, dataset):
+        """Have an ImageTextDataset's items hold what `encode_batch` needs."""
         dataset.clip_size = frozen.image.image_size
 
-    def encode(self, frozen: Frozen, items: list, max_length=None) -> dict:
-        """Items of a dataset -> {name: (N, ...)} float32."""
-        return encode_items(frozen, items, max_length)
+    def encode_batch(
+        self, frozen: Frozen, images, input_ids, attention_mask, clip_pixels, caption_dropped=None, image_used=None
+    ) -> dict:
+        """latents (B, 16, S / 32, S / 32), text_embeds (B, L, c), pooled (B, 1, c') and image_embeds (B, 1, c'') of a batch.
 
+        images (B, 3, S, S) and clip_pixels (B, 3, P, P) in [0, 1]; input_ids, attention_mask (B, L). Where caption_dropped
+        (B,) the text is that of ""; where not image_used (B,) the embedding is zero. None: no and all.
+        """
+        with float32_region():  # frozen networks keep their own precision under any autocast
+            text_embeds, pooled = _text(frozen, input_ids, attention_mask, caption_dropped)
+            return {
+                "latents": encode_images(frozen, images),
+                "text_embeds": text_embeds,
+                "pooled": pooled,
+                "image_embeds": _image_embeds(frozen, clip_pixels, image_used),
+            }
 
-PRIOR = PriorFeatures()
+    def from_cache(
+        self, empty: dict, latents, text_embeds, pooled, image_embeds, caption_dropped, image_used, t, epsilon
+    ) -> dict:
+        """Cached rows and what is drawn for them -> arguments of `ModelC.forward`.
 
-
-def check_cache_dtype(dtype: str, flag: str):
-    """ValueError for a dtype that features are not stored in."""
-    if dtype not in DTYPES:
-        raise ValueError(f"{flag} must be {' or '.join(DTYPES)}, got {dtype!r}.")
-
-
-def check_cacheable(dataset: ImageTextDataset):
-    """ValueError where an image would look different at every visit: a cache holds one view of it."""
-    changing = {
-        "--flip": dataset.flip,
-        "--crop random": dataset.crop == "random",
-        "--random_bucket above 0": dataset.buckets is not None and dataset.buckets.random_share > 0,
-    }
-    if any(changing.values()):
-        flags = " and ".join(flag for flag, used in changing.items() if used)
-        raise ValueError(
-            f"{flags}: a feature cache holds one fixed view of every image. Leave --flip and --crop random out and give "
-            "--random_bucket 0, or train without --feature_cache."
+        empty: {"text_embeds": (L, c), "pooled": (1, c')} of the empty caption.
+        """
+        dropped, unused = caption_dropped.reshape([-1, 1, 1]), ~image_used.reshape([-1, 1, 1])
+        text_embeds = paddle.where(dropped, empty["text_embeds"], text_embeds)
+        pooled = paddle.where(dropped, empty["pooled"], pooled)
+        image_embeds = paddle.where(unused, paddle.zeros_like(image_embeds), image_embeds)
+        return dict(
+            latents=latents, text_embeds=text_embeds, pooled=pooled, image_embeds=image_embeds, t=t, epsilon=epsilon
         )
 
 
-def features_recipe(
-    frozen: Frozen, resolution: int, max_length=None, crop: str = "centre", buckets=None, stage=PRIOR
-) -> dict:
-    """Everything the features depend on besides image and caption; the encoders by the hash of their files.
+class DecoderFeatures:
+    """Stage B's. scale: side of what the semantic encoder sees as a share of the image's, where no draw decides it;
+    resample: how the image is made smaller for it, "nearest" as in the release, or "area"."""
 
-    buckets: an AspectBuckets, or None. Without them and with the centre crop the recipe is that of earlier caches.
+    names = ("decoder_latents", "latents", "pooled")
+    networks = ("effnet", "stage_a")
+
+    def __init__(self, scale: float = 0.75, resample: str = "nearest"):
+        self.scale, self.resample = scale, resample
+        self.recipe = {"stage": "decoder", "encoder_scale": scale, "encoder_resample": resample}
+
+    def prepare(self, frozen: Frozen, dataset):
+        """Items hold image and caption alone."""
+        dataset.clip_size = None
+
+    def encode_batch(
+        self,
+        frozen: Frozen,
+        images,
+        input_ids,
+        attention_mask,
+        caption_dropped=None,
+        cells=None,
+        corners=None,
+        side=None,
+        encoder=None,
+    ) -> dict:
+        """decoder_latents (B, 4, S / 4, S / 4), the encoder's latents (B, 16, *cells), pooled (B, 1, c) of a batch.
+
+        images (B, 3, S, S) in [0, 1], S divisible by 8; input_ids, attention_mask (B, L); caption_dropped (B,) or None.
+        corners (B, 2): decoder_latents are those of the squares of `side` pixels with these top left corners. encoder: one
+        that is trained along; its latents are differentiable. size: the images' own (S, S).
+        """
+        size = images.shape[2:]
+        cells = cells or [max(1, int(length * self.scale / TRAINING_FACTOR)) for length in size]
+        with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
+            _, pooled = _text(frozen, input_ids, attention_mask, caption_dropped)
+            latents = small_latents(frozen.effnet if encoder is None else encoder, images, cells, self.resample)
+        seen = images if corners is None else crop_at_corners(images, corners, side)
+        decoder_latents = encode_for_decoder(frozen, seen)
+        return {"decoder_latents": decoder_latents, "latents": latents, "pooled": pooled, "size": size}
+
+    def from_cache(
+        self,
+        empty: dict,
+        decoder_latents,
+        latents,
+        pooled,
+        caption_dropped,
+        encoder_dropped,
+        encoder_noise,
+        t,
+        epsilon,
+        corners=None,
+    ) -> dict:
+        """Cached rows and what is drawn for them -> arguments of `ModelB.forward`. empty: {"pooled": (1, c)} of ""."""
+        size = [AUTOENCODER_FACTOR * side for side in decoder_latents.shape[2:]]
+        if corners is not None:
+            decoder_latents = crop_at_corners(decoder_latents, corners // AUTOENCODER_FACTOR, epsilon.shape[2])
+        pooled = paddle.where(caption_dropped.reshape([-1, 1, 1]), empty["pooled"], pooled)
+        features = {"decoder_latents": decoder_latents, "latents": latents, "pooled": pooled, "size": size}
+        drawn = {"encoder_dropped": encoder_dropped, "encoder_noise": encoder_noise, "t": t, "epsilon": epsilon}
+        return {**features, **drawn, "corners": corners}
+
+
+def _text(frozen: Frozen, input_ids, attention_mask, dropped):
+    """Text states (B, L, c) and pooled text (B, 1, c); those of the empty caption where `dropped` (B,) bool is true."""
+    if dropped is not None:
+        empty_ids, empty_mask = (paddle.to_tensor(x) for x in frozen.text.tokenize([""], input_ids.shape[1]))
+        row = dropped.unsqueeze(1)
+        input_ids = paddle.where(row, empty_ids, input_ids)
+        attention_mask = paddle.where(row, empty_mask, attention_mask)
+    return frozen.text(input_ids, attention_mask)
+
+
+def _image_embeds(frozen: Frozen, clip_pixels, used):
+    """CLIP image embeddings (B, 1, c) of `clip_pixels` where `used` (B,) bool is true, zeros elsewhere; None: of all.
+
+    The tower runs only on the rows that are used: on one image in ten, by default.
     """
-    files = {path.name: path for path in map(frozen.release.file, stage.networks)}
-    for name, folder in frozen.folders.items():
-        if not folder.is_dir():
-            raise FileNotFoundError(f"{folder} does not exist: download {name}/ of the release, or correct config.py.")
-        files |= {f"{name}/{path.name}": path for path in files_of(folder)}
-    return {
-        "format": FORMAT,
-        "resolution": resolution,
-        "crop": crop,
-        "tokens": "all" if max_length is None else max_length,
-        "encoders": {name: sha256_of(path) for name, path in files.items()},
-        **({"buckets": [f"{width}x{height}" for width, height in buckets.shapes]} if buckets else {}),
-        **stage.recipe,
-    }
-
-
-def recipe_of_dataset(frozen: Frozen, dataset: ImageTextDataset, max_length=None, stage=PRIOR) -> dict:
-    """The recipe of a dataset's views; ValueError unless it has one fixed view of every image."""
-    check_cacheable(dataset)
-    return features_recipe(frozen, dataset.resolution, max_length, dataset.crop, dataset.buckets, stage)
-
-
-def find_sources(
-    dataset: ImageTextDataset, cache: FeatureCache, description: str, trust_mtime: bool = False, keep: bool = False
-) -> list[Source]:
-    """The cache's key of every item, by the content of its image and caption.
-
-    trust_mtime: files that have not changed since scripts/cache_features.py hashed them are not read. keep: keep the
-    hashes for that. What either costs for 100,000 images: benchmarks/README.md, "Hashing a dataset".
-    """
-    path = cache.root / FILE
-    kept = KeptHashes(path if trust_mtime else None)
-    sources, keys, hashed = hash_images(dataset.source, kept, description)
-    if trust_mtime and hashed:
-        print(
-            f"--trust_mtime: {hashed} of {len(sources)} images are not as scripts/cache_features.py saw them: hashed."
-        )
-    if keep and hashed:
-        try:
-            kept.keep(path, keys, [source.image for source in sources])
-        except OSError as error:
-            print(f"Hashes are not kept, --trust_mtime will not help ({error}).", file=sys.stderr)
-    return sources
+    if used is None:
+        return frozen.image(clip_pixels)
+    embeds = paddle.zeros([used.shape[0], 1, frozen.image.projection_dim])
+    rows = used.nonzero().flatten()
+    if rows.shape[0] == 0:
+        return embeds
+    return paddle.scatter(embeds, rows, frozen.image(clip_pixels.index_select(rows)))
 
 
 @paddle.no_grad()
-def encode_items(frozen: Frozen, items: list, max_length=None) -> dict:
-    """Items of an ImageTextDataset with clip_pixels -> {name: (N, ...)}, as `ModelC.forward` would compute them."""
-    ids, mask = frozen.text.tokenize([item["caption"] for item in items], max_length)
-    text, pooled = frozen.text(ids, mask)
-    images, pixels = (paddle.to_tensor(np.stack([item[name] for item in items])) for name in ("image", "clip_pixels"))
-    latents, embeds = encode_images(frozen, images), frozen.image(pixels)
-    named = {"latents": latents, "text_embeds": text, "pooled": pooled, "image_embeds": embeds}
-    return {name: values.astype("float32").numpy() for name, values in named.items()}
+def encode_images(frozen: Frozen, images):
+    """Images (B, 3, H, W) in [0, 1] -> prior latents (B, 16, ceil(H / 32), ceil(W / 32)), float32."""
+    with float32_region():
+        return frozen.effnet.encode(images.astype("float32"))
 
 
-def empty_caption(frozen: Frozen, max_length=None) -> dict:
-    """Text features (L, c) and (1, c') of the empty caption."""
-    text, pooled = frozen.text(*frozen.text.tokenize([""], max_length))
-    return {"text_embeds": text[0].astype("float32").numpy(), "pooled": pooled[0].astype("float32").numpy()}
+@paddle.no_grad()
+def encode_for_decoder(frozen: Frozen, images):
+    """Images (B, 3, H, W) in [0, 1], sides divisible by 8 -> Stage A latents (B, 4, H / 4, W / 4), float32."""
+    with float32_region():
+        return frozen.stage_a.encode(images.astype("float32"))
 
 
-def check_made(frozen: Frozen, features: dict, of: str):
-    """FloatingPointError, which names the file to blame, for {name: array} that are not all finite."""
-    for name, values in features.items():
-        if not np.isfinite(values).all():
-            raise FloatingPointError(
-                f"The {name} of {of} are not finite (NaN or infinity). {frozen.blame(MADE_BY[name])}"
-            )
+def small_latents(encoder, images, cells, resample: str):
+    """images (B, 3, S, S) in [0, 1], resized to 32 pixels per cell, -> the encoder's latents (B, 16, *cells).
 
-
-def rows_of_files(missing: list, buckets) -> list[list]:
-    """Items by file: at most ROWS, all of one shape. With buckets they are Visits that say which."""
-    if buckets is None:
-        groups = [missing]
-    else:
-        visits = [Visit(index, 0, 0, buckets.own[index]) for index in missing]
-        groups = [[visit for visit in visits if visit.bucket == bucket] for bucket in range(len(buckets.shapes))]
-    return [group[start : start + ROWS] for group in groups for start in range(0, len(group), ROWS)]
-
-
-def falls_to(rank: int, ranks: int, key: str) -> bool:
-    """Whether a row is this process's to make. By the key alone: nobody has to know what the others have made so far."""
-    return int(key[:8], 16) % ranks == rank
-
-
-def fill_cache(
-    frozen: Frozen,
-    dataset: ImageTextDataset,
-    cache: FeatureCache,
-    max_length=None,
-    stage=PRIOR,
-    rank=0,
-    ranks=1,
-    trust_mtime: bool = False,
-) -> int:
-    """Encode what the cache lacks; how many items that was. Stopped, it goes on with the first missing file.
-
-    rank, ranks: this process and how many fill the same cache at the same time, each its own rows. trust_mtime: as
-    `find_sources`.
+    resample: "nearest" as in the release, or "area". Differentiable in the encoder.
     """
-    check_cacheable(dataset)
-    stage.prepare(frozen, dataset)
-    sources = find_sources(dataset, cache, "Hashing", trust_mtime, keep=rank == 0)
-    wanted = {source.key: index for index, source in enumerate(sources) if falls_to(rank, ranks, source.key)}
-    missing = [index for key, index in wanted.items() if key not in cache]
-    empty = empty_caption(frozen, max_length)
-    check_made(frozen, empty, "the empty caption")
-    cache.begin(empty)
-    with tqdm(total=len(missing), desc="Encoding", unit="image") as bar:
-        for rows in rows_of_files(missing, dataset.buckets):
-            parts = []
-            for first in range(0, len(rows), BATCH):
-                indices = rows[first : first + BATCH]
-                parts.append(stage.encode(frozen, [dataset[index] for index in indices], max_length))
-                names = [sources[index].name for index in indices]
-                check_made(frozen, parts[-1], listed(names, len(names)))
-                bar.update(len(indices))
-            arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-            cache.add([sources[index] for index in rows], arrays)
-    return len(missing)
+    size = [TRAINING_FACTOR * side for side in cells]
+    if images.shape[2:] != size:
+        images = paddle.nn.functional.interpolate(images, size=size, mode=resample)
+    return encoder.encode(images)
+
+
+def crop_at_corners(x, corners, side: int):
+    """x (B, C, H, W) -> (B, C, side, side), sample i from (top, left) = corners[i] on; corners (B, 2).
+
+    Training on parts sees more pictures at the same cost.
+    """
+    return paddle.stack(
+        [x[i, :, top : top + side, left : left + side] for i, (top, left) in enumerate(corners.tolist())]
+    )

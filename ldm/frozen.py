@@ -4,11 +4,13 @@ from functools import cached_property
 
 import paddle
 
-from ldm.blame import blame_network
-from ldm.clip import ImageEncoder, TextEncoder
-from ldm.clip_files import weight_files
-from ldm.demo import weights_folder
-from ldm.release import Release, check_device_dtype
+from ldm.clip.encoders import ImageEncoder, TextEncoder
+from ldm.clip.files import weight_files
+from ldm.weights.blame import blame_network
+from ldm.weights.bundled import weights_folder
+from ldm.weights.release import Release, check_device_dtype, load_network, network_config
+
+NETWORKS = ("text", "image", "effnet", "stage_a", "previewer")
 
 
 class Frozen:
@@ -33,13 +35,27 @@ class Frozen:
             parameter.stop_gradient = True
         return network
 
-    def give_up(self):
-        """Free whatever has been loaded; what is needed again is read again."""
-        for name in ("text", "image", "effnet", "stage_a", "previewer"):
+    @property
+    def loaded(self) -> list[str]:
+        """Which of NETWORKS are in memory."""
+        return [name for name in NETWORKS if name in self.__dict__]
+
+    def give_up(self, *names: str):
+        """Free these of NETWORKS, or all that has been loaded; what is needed again is read again."""
+        for name in names or NETWORKS:
             self.__dict__.pop(name, None)
 
+    def encoder_to_train(self) -> tuple[paddle.nn.Layer, dict]:
+        """The semantic encoder once more, to be trained along with a model, and its constructor arguments.
+
+        What was trained on the frozen one's latents, a prior above all, means nothing to it once it has changed.
+        """
+        path = self.release.file("effnet")
+        config = network_config(path, "effnet")
+        return load_network(path, "effnet", config=config), config
+
     def files(self, kind: str) -> list:
-        """The files that a network's weights are read from: "text", "image", "effnet", "stage_a" or "previewer"."""
+        """The files that the weights of one of NETWORKS are read from."""
         folder = {"text": self._text, "image": self._image}.get(kind)
         return [self.release.file(kind)] if folder is None else weight_files(folder)
 
@@ -74,7 +90,7 @@ def open_release(weights_path=None, dtype=None, frozen: Frozen = None) -> tuple[
 
     `frozen`: share these instead of opening the folder again.
     """
-    import config
+    from ldm import config
 
     dtype = dtype or config.dtype
     check_device_dtype(dtype)

@@ -1,48 +1,43 @@
 """ModelB: the decoder with what surrounds it. The prior's latents -> finished images, images -> loss for training."""
 
-from typing import Optional
-
 import paddle
 
-from ldm.blame import check_finite
-from ldm.compiled import CompiledSampling
-from ldm.conditions import (
-    EncodedCaptions,
-    decoder_conditions,
-    decoder_unconditional,
-    training_latents,
-    training_text,
-    without,
-)
+from ldm.common.precision import float32_region
+from ldm.conditions import EncodedCaptions, decoder_conditions, noised_latents, without
 from ldm.diffusion.guidance import Guidance
-from ldm.diffusion.loss import p2_weight
 from ldm.diffusion.noise import image_seeds
-from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
-from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
-from ldm.networks.resample import resize
-from ldm.precision import float32_region
+from ldm.features import DecoderFeatures, crop_at_corners, encode_for_decoder
+from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.modes import text
+from ldm.modes.mode import SamplingInputs
+from ldm.networks.layers.resample import resize
 from ldm.sizes import AUTOENCODER_FACTOR, centre_crop, check_size, decoder_grid, image_size_of_grid
-from ldm.squares import cut_squares
-from ldm.stage import CascadeStage, EncoderOwner
+from ldm.stage import CascadeStage
+from ldm.weights.blame import check_finite
 
 
-class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
+def decoder_sampling(steps=10, cfg=1.1, sampler="ddpm", shift=1.0) -> SamplingSettings:
+    """How the decoder samples; by default as in the release."""
+    return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
+
+
+class ModelB(CascadeStage):
     """Stage B, called the decoder, and Stage A behind it. version: "700M" or "3B"; else as CascadeStage."""
 
     kind = "stage_b"
-    loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
-    schedule = CosineSchedule()  # of the noise that training adds; likewise
-    objective: Optional[Objective] = None  # of the last training batch
-    encoder_resample = "nearest"  # how training makes the encoder's image smaller; or "area"
+    features = DecoderFeatures()  # training may set another
 
-    @paddle.no_grad()
+    @property
+    def encoder(self):
+        """The semantic encoder in use: the one that is trained along, `effnet.*` of the state dict, else the frozen one."""
+        return self.effnet if "effnet" in self._sub_layers else self.frozen.effnet
+
     def encode(self, images):
         """Images (B, 3, H, W) in [0, 1], sides divisible by 8 -> Stage A latents (B, 4, H / 4, W / 4)."""
-        with float32_region():
-            return self.frozen.stage_a.encode(images.astype("float32"))
+        return encode_for_decoder(self.frozen, images)
 
     @paddle.no_grad()
     def decode(self, latents):
@@ -65,14 +60,14 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
             preview = 2 * self.frozen.previewer(latent_c.astype("float32")) - 1
             return resize(preview, [side // self.unet.patch_size for side in size])
 
-    def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
-        """The release's loss on Stage A latents: weighted squared error of the prediction; kept in `objective`."""
-        self.check_not_compiled("be trained")
-        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight, self.schedule)
-        self.objective = objective.detached()
-        return objective
+    # Training ---------------------------------------------------------------------------------------------------
 
-    def forward(
+    def train_encoder(self) -> dict:
+        """Train the semantic encoder along, no longer the frozen one; its constructor arguments."""
+        self.effnet, config = self.frozen.encoder_to_train()
+        return config
+
+    def encode_batch(
         self,
         images,
         input_ids,
@@ -83,23 +78,35 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         t,
         epsilon,
         corners=None,
-    ):
-        """One training batch -> the loss (), float32, to be differentiated.
+    ) -> dict:
+        """A batch of images and what is drawn for it -> arguments of `forward`; shapes as in `DecoderFeatures`.
 
-        images (B, 3, S, S) in [0, 1], S divisible by 8; input_ids, attention_mask (B, L); caption_dropped,
-        encoder_dropped (B,) bool; t (B,); epsilon like the latents (B, 4, S / 4, S / 4). encoder_noise (B, 16, h, w)
-        is added to the encoder's latents and says by its size at which scale the encoder sees the images.
-        corners (B, 2): train on the squares with these top left corners, in pixels; their side is 4 times epsilon's.
-        The encoder sees the whole images.
+        encoder_noise says by its size at which scale the encoder sees the images. corners (B, 2): train on the squares with
+        these top left corners, in pixels; their side is 4 times epsilon's. The encoder sees the whole images.
         """
-        with float32_region():  # the encoder keeps float32 under any autocast, also where it is trained
-            _, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
-            latent_c = training_latents(self.encoder, images, encoder_dropped, encoder_noise, self.encoder_resample)
-        crop = AUTOENCODER_FACTOR * epsilon.shape[2]
-        conditions = self.training_conditions(pooled, latent_c, encoder_dropped, images.shape[2:], corners, crop)
-        if corners is not None:
-            images = cut_squares(images, corners, crop)
-        return self.training_loss(self.encode(images), conditions, t, epsilon).loss
+        batch, cells, side = (images, input_ids, attention_mask), encoder_noise.shape[2:], self.pixels(epsilon)
+        features = self.features.encode_batch(
+            self.frozen, *batch, caption_dropped, cells, corners, side, encoder=self.encoder
+        )
+        drawn = {"encoder_dropped": encoder_dropped, "encoder_noise": encoder_noise, "t": t, "epsilon": epsilon}
+        return {**features, **drawn, "corners": corners}
+
+    def forward(self, decoder_latents, latents, pooled, size, encoder_dropped, encoder_noise, t, epsilon, corners=None):
+        """One training batch of features -> the loss (), float32, to be differentiated.
+
+        decoder_latents, Stage A's, and their noise epsilon (B, 4, h, w); t (B,) times; pooled (B, 1, c). latents, the semantic
+        encoder's of whole images of `size` (H, W) pixels, and what is added to them, encoder_noise (B, 16, h', w'): zero
+        together where encoder_dropped (B,). corners (B, 2) of the squares in those images that decoder_latents are of.
+        """
+        with float32_region():  # also where the encoder is trained
+            latent_c = noised_latents(latents, encoder_dropped, encoder_noise)
+        conditions = self.training_conditions(pooled, latent_c, encoder_dropped, size, corners, self.pixels(epsilon))
+        return self.training_loss(decoder_latents, conditions, t, epsilon).loss
+
+    @staticmethod
+    def pixels(latents) -> int:
+        """Height of the images that Stage A latents (B, 4, h, w) are of."""
+        return AUTOENCODER_FACTOR * latents.shape[2]
 
     def training_conditions(self, pooled, latent_c, encoder_dropped, size, corners, crop: int) -> dict:
         """Stage B's conditions for images of `size` (H, W) pixels, or their squares of `crop` pixels at `corners`.
@@ -121,7 +128,9 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         Cutting a latent itself would stretch it: the release aligns its outermost cells with the image's edges.
         """
         place = AUTOENCODER_FACTOR * self.unet.patch_size  # pixels per position of the stem
-        return cut_squares(resize(condition, [side // place for side in size]), corners // place, crop // place)
+        return crop_at_corners(resize(condition, [side // place for side in size]), corners // place, crop // place)
+
+    # Sampling ---------------------------------------------------------------------------------------------------
 
     def sample(
         self, latent_c, captions, height, width, cfg=1.1, seeds=(0,), steps=10, sampler="ddpm", shift=1.0, progress=True
@@ -134,20 +143,26 @@ class ModelB(CompiledSampling, EncoderOwner, CascadeStage):
         check_size(height, width)
         check_guidance("cfg", cfg)
         check_count("steps", steps, MOST_STEPS)
-        self._check_latents(latent_c)
-        settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
-        shape = (self.unet.c_in, *decoder_grid(height, width))
         captions = self.encoded(captions)
         check_batch(captions, seeds, latent_c)
-        pixels = self.small_image(latent_c, shape[1:])
+        settings = decoder_sampling(steps, cfg, sampler, shift)
+        return self.sample_inputs(
+            self.inputs(captions, latent_c, height, width), height, width, seeds, settings, progress
+        )
+
+    def inputs(self, captions: EncodedCaptions, latent_c, height: int, width: int) -> SamplingInputs:
+        """What text and the prior's latents alone are sampled from, for images of height x width."""
+        self._check_latents(latent_c)
+        pixels = self.small_image(latent_c, decoder_grid(height, width))
         if pixels is not None:
             check_finite(pixels, "Previewer: the preview for the decoder", lambda: self.frozen.blame("previewer"))
-        conditions = decoder_conditions(captions.pooled, latent_c, pixels)
-        unconditional = decoder_unconditional(captions, latent_c, pixels)
+        return text.decoder_inputs(captions, latent_c, pixels)
+
+    def sample_inputs(self, inputs: SamplingInputs, height, width, seeds, settings: SamplingSettings, progress=True):
+        """Stage A latents (B, 4, ~height / 4, ~width / 4) of what the modes made of a request."""
+        shape = (self.unet.c_in, *decoder_grid(height, width))
         with self.evaluating():
-            return run_sampling(
-                self.denoiser, conditions, unconditional, shape, seeds, "Stage B", settings, progress, self.blame
-            )
+            return run_sampling(self.denoiser, inputs, shape, seeds, "Stage B", settings, progress, self.blame)
 
     def _check_latents(self, latent_c):
         """ValueError for what is no latent of the prior that this decoder is for, FloatingPointError for NaN in one."""

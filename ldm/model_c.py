@@ -1,84 +1,81 @@
 """ModelC: the prior with what surrounds it. Captions -> latents for generation, images -> loss for training."""
 
-from typing import Optional
-
 import paddle
 
-from ldm.adapter import AdapterOwner
-from ldm.blame import check_finite
-from ldm.compiled import CompiledSampling
-from ldm.conditions import (
-    EncodedCaptions,
-    assemble_prior_conditions,
-    encode_images,
-    prior_conditions,
-    training_image_embeds,
-    training_text,
-)
+from ldm.adapters.adapter import Adapter
+from ldm.adapters.files import LoraFile
+from ldm.common.precision import float32_region
+from ldm.conditions import EncodedCaptions, prior_conditions
 from ldm.diffusion.guidance import Guidance
-from ldm.diffusion.loss import p2_weight
 from ldm.diffusion.noise import image_seeds
-from ldm.diffusion.objective import Objective, denoising_objective
 from ldm.diffusion.sampling import SamplingSettings
 from ldm.diffusion.schedule import CosineSchedule
-from ldm.generation import caption_batch, check_batch, run_sampling, to_uint8
-from ldm.limits import MOST_STEPS, check_count, check_guidance, check_image_seed
-from ldm.precision import float32_region
+from ldm.features import PriorFeatures, encode_images
+from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
+from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.modes import text
+from ldm.modes.mode import SamplingInputs
 from ldm.sizes import check_size, prior_grid
 from ldm.stage import CascadeStage
+from ldm.weights.blame import check_finite
 
 
-class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
+def prior_sampling(steps=20, cfg=4.0, sampler="ddpm", shift=2.0) -> SamplingSettings:
+    """How the prior samples; by default as in the release."""
+    return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
+
+
+class ModelC(CascadeStage):
     """Stage C, called the prior. version: "1B" or "3.6B"; the other arguments are CascadeStage's."""
 
     kind = "stage_c"
-    loss_weight = staticmethod(p2_weight)  # log_snr (B,) -> weights (B,); training may set another
-    schedule = CosineSchedule()  # of the noise that training adds; likewise
-    objective: Optional[Objective] = None  # of the last training batch
-
-    def conditions(self, captions: EncodedCaptions, image_embeds=None) -> dict:
-        """B captions and optional CLIP image embeddings (B, N, c) -> the UNet's conditions."""
-        if image_embeds is None:
-            image_embeds = paddle.zeros([len(captions), 1, self.image_width])
-        return prior_conditions(captions, image_embeds)
+    features = PriorFeatures()
 
     @property
     def image_width(self) -> int:
         """Width of the CLIP image embeddings the UNet takes."""
         return self.unet.clip_img_mapper.weight.shape[0]
 
-    def load_lora(self, path, scale: float = 1.0):
-        self.check_not_compiled("take in a LoRA")
-        return super().load_lora(path, scale)
-
-    def unload_loras(self):
-        self.check_not_compiled("give back a LoRA")
-        return super().unload_loras()
-
     def encode(self, images):
         """Images (B, 3, H, W) in [0, 1] -> latents (B, 16, ceil(H / 32), ceil(W / 32))."""
         return encode_images(self.frozen, images)
 
+    # LoRA -------------------------------------------------------------------------------------------------------
+
+    def load_lora(self, path, scale: float = 1.0) -> LoraFile:
+        """Merge a LoRA file, times `scale`, and its learned tokens; see `Adapters.load`."""
+        return self.adapters.load(path, scale)
+
+    def unload_loras(self):
+        """UNet and text tower as their files have them."""
+        self.adapters.unload()
+
+    @property
+    def loaded_loras(self) -> tuple:
+        """(path, scale) of every LoRA that is merged."""
+        return self.adapters.loaded
+
+    def adapt(self, tokens=(), train_unet: bool = False, **lora) -> Adapter:
+        """Train a LoRA and learned tokens, as `lora.*` of the state dict; see `Adapters.train`."""
+        self.lora = self.adapters.train(tokens, train_unet, **lora)
+        return self.lora
+
     # Training ---------------------------------------------------------------------------------------------------
 
-    def training_loss(self, latents, conditions: dict, t, epsilon) -> Objective:
-        """The release's loss: weighted squared error of the prediction; kept in `objective`. t (B,) in [0.001, 1]."""
-        self.check_not_compiled("be trained")
-        objective = denoising_objective(self.unet, latents, conditions, t, epsilon, self.loss_weight, self.schedule)
-        self.objective = objective.detached()
-        return objective
+    def encode_batch(
+        self, images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used, t, epsilon
+    ) -> dict:
+        """A batch of images and what is drawn for it -> arguments of `forward`; shapes as in `PriorFeatures`."""
+        batch = images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used
+        return {**self.features.encode_batch(self.frozen, *batch), "t": t, "epsilon": epsilon}
 
-    def forward(self, images, input_ids, attention_mask, clip_pixels, caption_dropped, image_used, t, epsilon):
-        """One training batch -> the loss (), float32, to be differentiated.
+    def forward(self, latents, text_embeds, pooled, image_embeds, t, epsilon):
+        """One training batch of features -> the loss (), float32, to be differentiated.
 
-        images (B, 3, S, S) in [0, 1]; input_ids, attention_mask (B, L); clip_pixels (B, 3, P, P) in [0, 1];
-        caption_dropped, image_used (B,) bool; t (B,); epsilon like the latents (B, 16, S / 32, S / 32).
+        latents and their noise epsilon (B, 16, h, w); t (B,) times; text_embeds (B, L, c); pooled (B, 1, c'); image_embeds
+        (B, 1, c'').
         """
-        with float32_region():  # frozen networks keep their own precision under any autocast
-            latents = self.encode(images)
-            text_embeds, pooled = training_text(self.frozen, input_ids, attention_mask, caption_dropped)
-            image_embeds = training_image_embeds(self.frozen, clip_pixels, image_used, self.image_width)
-        conditions = assemble_prior_conditions(text_embeds, pooled, image_embeds)
+        conditions = prior_conditions(text_embeds, pooled, image_embeds)
         return self.training_loss(latents, conditions, t, epsilon).loss
 
     # Sampling ---------------------------------------------------------------------------------------------------
@@ -95,15 +92,20 @@ class ModelC(CompiledSampling, AdapterOwner, CascadeStage):
         check_size(height, width)
         check_guidance("cfg", cfg)
         check_count("steps", steps, MOST_STEPS)
-        settings = SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
-        shape = (self.unet.c_in, *prior_grid(height, width))
         captions = self.encoded(captions)
         check_batch(captions, seeds)
-        conditions, unconditional = self.conditions(captions), self.conditions(captions.unconditional())
+        settings = prior_sampling(steps, cfg, sampler, shift)
+        return self.sample_inputs(self.inputs(captions), height, width, seeds, settings, progress)
+
+    def inputs(self, captions: EncodedCaptions) -> SamplingInputs:
+        """What text alone is sampled from."""
+        return text.prior_inputs(captions, self.image_width)
+
+    def sample_inputs(self, inputs: SamplingInputs, height, width, seeds, settings: SamplingSettings, progress=True):
+        """Latents (B, 16, ceil(height / 42.67), ceil(width / 42.67)), float32, of what the modes made of a request."""
+        shape = (self.unet.c_in, *prior_grid(height, width))
         with self.evaluating():
-            return run_sampling(
-                self.denoiser, conditions, unconditional, shape, seeds, "Stage C", settings, progress, self.blame
-            )
+            return run_sampling(self.denoiser, inputs, shape, seeds, "Stage C", settings, progress, self.blame)
 
     def log_image(self, caption, height=1024, width=1024, cfg=4.0, batch_size=1, seed=0, steps=20, progress=True):
         """Previews of `batch_size` images: (uint8 (B, H', W', 3) at about 1/5 of the size, latents).

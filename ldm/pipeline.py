@@ -2,25 +2,26 @@
 
 import gc
 from functools import cached_property, partial
+from pathlib import Path
 
 import paddle
 
-import config
-from ldm.compiled_cache import default_folder
+from ldm import config
+from ldm.common.memory import available, on_cpu
+from ldm.compiled.cache import default_folder
 from ldm.conditions import EncodedCaptions
 from ldm.diffusion.noise import image_seeds
 from ldm.frozen import open_release
-from ldm.generation import caption_batch
-from ldm.generation_memory import Networks, check_loading, check_room, numbers_in
-from ldm.generation_settings import GenerationSettings
-from ldm.generation_work import Sizes
-from ldm.given_paths import check_file
-from ldm.memory_now import available, on_cpu
-from ldm.model_b import ModelB
-from ldm.model_c import ModelC
-from ldm.release import Release, output_size
+from ldm.generation.memory import Networks, check_loading, check_room
+from ldm.generation.request import GenerationRequest, GenerationSettings
+from ldm.generation.sampling import caption_batch
+from ldm.generation.work import Sizes
+from ldm.model_b import ModelB, decoder_sampling
+from ldm.model_c import ModelC, prior_sampling
+from ldm.modes.mode import Context
 from ldm.sizes import MINIMUM
 from ldm.stage import checked_captions
+from ldm.weights.release import Release, check_file, numbers_in, output_size
 
 
 def native_size(release_folder, prior_version=None, prior_path=None, lora_path=None) -> int:
@@ -123,6 +124,15 @@ class StableCascade:
         check_file(path)
         self.prior.load_lora(path, scale)
 
+    def use_loras(self, loras):
+        """Have these (file, strength) in the prior and no others; none: leave it as it is."""
+        wanted = tuple((str(Path(path)), float(scale)) for path, scale in loras)
+        if wanted and (self.low_memory or wanted != self.prior.loaded_loras):
+            if self.loras:
+                self.unload_loras()
+            for path, scale in wanted:
+                self.load_lora(path, scale)
+
     def unload_loras(self):
         """Prior and text tower as their files have them."""
         if not self.low_memory:
@@ -132,7 +142,7 @@ class StableCascade:
         """Generate by compiled programs from now on (CPU, float32), kept in `folder`, by default the user's cache.
 
         The first image of a size and batch size takes longer, and its programs the disk space of the weights, once.
-        LoRAs are loaded before. keep_weights False saves memory where everything is of one size: see `ldm.compiled`.
+        LoRAs are loaded before. keep_weights False saves memory where everything is of one size: see `ldm.compiled.unet`.
         """
         self._compile_options = (default_folder() if folder is None else folder, keep_weights)
         for stage in self._loaded.values():
@@ -196,21 +206,26 @@ class StableCascade:
         return next(self.each([caption], batch_size, settings, progress))
 
     def each(self, captions, batch_size=1, settings=GenerationSettings(), progress=True):
-        """What `__call__` makes of every one of `captions`, one after the other.
+        """What `__call__` makes of every one of `captions`, one after the other."""
+        return self.generate(settings.request(captions, batch_size), progress)
+
+    def generate(self, request: GenerationRequest, progress=True):
+        """The images of every caption of a request, one caption after the other: uint8 (batch_size, height, width, 3).
 
         With low_memory the text tower sees all captions first, then the prior, then the decoder, so that each is read
         once; what lies between them is small.
         """
-        settings.check(batch_size)
-        groups = [captions] if self.low_memory else [[caption] for caption in captions]
-        sizes = Sizes.of(settings, batch_size, len(captions) if self.low_memory else 1)
+        request.check()
+        self.use_loras(request.loras)
+        groups = [request.captions] if self.low_memory else [[caption] for caption in request.captions]
+        sizes = Sizes.of(request, len(request.captions) if self.low_memory else 1)
         self.check_room(sizes)
         for group in groups:
             self._make_room()
-            encoded = [self._encoded(caption_batch(caption, batch_size)) for caption in group]
-            latents = [self._latent(one, settings, progress) for one in encoded]
-            for one, latent in zip(encoded, latents, strict=True):
-                images = self._images(one, latent, settings, progress)
+            encoded = [self._encoded(caption_batch(caption, request.batch_size)) for caption in group]
+            latents = [self._latent(captions, request, progress) for captions in encoded]
+            for captions, latent in zip(encoded, latents, strict=True):
+                images = self._images(captions, latent, request, progress)
                 self._had_room = max(self._had_room, self.forecast(sizes).peak)
                 yield images
 
@@ -218,14 +233,23 @@ class StableCascade:
         loras = [] if self.low_memory else self.prior.lora_paths
         return checked_captions(self.frozen, captions, loras)
 
-    def _latent(self, captions: EncodedCaptions, s: GenerationSettings, progress: bool):
-        seeds = image_seeds(s.seed, len(captions))
-        return self.prior.sample(captions, s.height, s.width, s.cfg, seeds, s.steps, progress=progress)
+    def _latent(self, captions: EncodedCaptions, request: GenerationRequest, progress: bool):
+        prior, seeds = self.prior, image_seeds(request.seed, len(captions))
+        inputs, context = prior.inputs(captions), Context(request, captions, self.frozen, prior)
+        for mode in request.modes:
+            inputs = mode.prior_inputs(inputs, context)
+        settings = prior_sampling(request.steps, request.cfg)
+        return prior.sample_inputs(inputs, request.height, request.width, seeds, settings, progress)
 
-    def _images(self, captions: EncodedCaptions, latent, s: GenerationSettings, progress: bool):
-        images, _ = self.decoder.log_image(
-            latent, captions, s.height, s.width, s.decoder_cfg, len(captions), s.seed, s.decoder_steps, progress
-        )
+    def _images(self, captions: EncodedCaptions, latent, request: GenerationRequest, progress: bool):
+        decoder, seeds, size = self.decoder, image_seeds(request.seed, len(captions)), (request.height, request.width)
+        inputs, context = decoder.inputs(captions, latent, *size), Context(request, captions, self.frozen, decoder)
+        for mode in request.modes:
+            inputs = mode.decoder_inputs(inputs, context)
+        settings = decoder_sampling(request.decoder_steps, request.decoder_cfg)
+        images = decoder.finished(decoder.sample_inputs(inputs, *size, seeds, settings, progress), *size)
+        for mode in request.modes:
+            images = mode.finished(images, context)
         return images
 
 

@@ -6,14 +6,14 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-import config  # noqa: E402
-from ldm.cli import numbers, run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.evaluation.settings import PARTS, EvaluationSettings  # noqa: E402
-from ldm.evaluation.untrustworthy import Untrustworthy  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm import config
+from ldm.common.cli import (
+    numbers,
+    run_command,
+)
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare
+from ldm.demo.evaluation.settings import PARTS, EvaluationSettings, Untrustworthy
 
 HELP = {
     "count": "held-out prompts",
@@ -58,9 +58,9 @@ def make_parser() -> Parser:
 
 def measure(args) -> int:
     """Measure the parts that were asked for; 1 if nothing measured could be trusted."""
-    from ldm.demo import weights_folder
-    from ldm.evaluation.suite import evaluate
+    from ldm.demo.evaluation.suite import evaluate
     from ldm.pipeline import native_size
+    from ldm.weights.bundled import weights_folder
 
     args.weights = weights_folder(args.weights)
     if args.size is None:

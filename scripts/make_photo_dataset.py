@@ -2,18 +2,15 @@
 """Write a dozen captioned photographs as an image-text folder (they come with scikit-image and scikit-learn)."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare
 
 
 def write(args):
     """Write the photographs."""
-    from ldm.data.photos import write_photos
+    from ldm.demo.photos import write_photos
 
     count = write_photos(args.output)
     print(f"Wrote {count} photographs with captions to {args.output}")

@@ -4,11 +4,9 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare
 
 DONE = "README.txt"
 NOTE = (
@@ -33,7 +31,7 @@ def write(args):
         print(f"{args.output} is complete already (--force writes it again).")
         return
     prepare()
-    from ldm.rule_release import write_rule_release
+    from ldm.demo.rule_release import write_rule_release
 
     done.unlink(missing_ok=True)
     write_rule_release(args.output, args.salt)

@@ -2,20 +2,17 @@
 """Write pictures of coloured shapes with exact captions as an image-text folder, to train on and to judge samples by."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.cli.numbers import count, pixels, seed, share, workers  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.cli.numbers import count, pixels, seed, share, workers
 
 
 def write(args):
     """Write the scenes with a progress bar."""
     from tqdm.auto import tqdm
 
-    from ldm.scenes.dataset import SceneSettings, write_scenes
+    from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 
     settings = SceneSettings(args.count, args.size, args.seed, args.split, args.plain_share)
     write_scenes(args.output, settings, args.workers, lambda lines: tqdm(lines, total=args.count, unit="image"))
@@ -23,7 +20,7 @@ def write(args):
 
 
 def make_parser() -> Parser:
-    from ldm.scenes.sampling import SPLITS
+    from ldm.demo.scenes.sampling import SPLITS
 
     parser = Parser(description=__doc__)
     parser.add_argument("--output", required=True, help="folder to write; a run that was stopped goes on where it was")

@@ -4,12 +4,10 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.cli.numbers import pixels, seed  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.cli.numbers import pixels, seed
+from ldm.common.runtime import prepare
 
 STATISTICS_IMAGES = 256
 
@@ -19,8 +17,8 @@ def write(args):
     import numpy as np
     import paddle
 
-    from ldm.data.folder import ImageTextFolder
-    from ldm.untrained import read_architecture, write_untrained_release
+    from ldm.data.dataset import ImageTextFolder
+    from ldm.demo.untrained import read_architecture, write_untrained_release
 
     if args.output.is_dir() and any(args.output.iterdir()):
         raise ValueError(f"{args.output} is not empty: choose a new folder, so that no trained weights are lost.")

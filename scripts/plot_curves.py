@@ -2,18 +2,15 @@
 """Draw the loss curves of training runs, one panel each, from their output folders."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare
 
 
 def plot(args):
     """Write the picture."""
-    from ldm.training.curves import plot_runs
+    from ldm.training.watching.curves import plot_runs
 
     plot_runs(args.runs, args.output)
     print(f"Wrote {args.output}")

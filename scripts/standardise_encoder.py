@@ -2,14 +2,11 @@
 """After training a semantic encoder: make its latents have mean 0 and standard deviation 1 again, as diffusion expects."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.cli.numbers import count, pixels  # noqa: E402
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.cli.numbers import count, pixels
+from ldm.common.runtime import prepare
 
 
 def standardise(args):
@@ -17,10 +14,10 @@ def standardise(args):
     import numpy as np
     import paddle
 
-    from ldm.batch_norms import standardise_latents
-    from ldm.data.folder import ImageTextFolder
-    from ldm.release import Release, network_config
+    from ldm.data.dataset import ImageTextFolder
+    from ldm.training.batch_norms import standardise_latents
     from ldm.weights.convert import save_weights
+    from ldm.weights.release import Release, network_config
 
     release = Release(args.release)
     path = release.file("effnet")

@@ -5,6 +5,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" # also where the project is not installed
 
 WEIGHTS="${WEIGHTS:-assets/demo}"
 WORK="${WORK:-build/teach_demo}"

@@ -2,11 +2,8 @@
 """Train a pair of CLIP towers on captioned images: --help for every flag."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.training.program import training_program  # noqa: E402
+from ldm.programs.train import clip
 
 if __name__ == "__main__":
-    sys.exit(training_program("train_clip.py", "clip"))
+    sys.exit(clip())

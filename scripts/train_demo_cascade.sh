@@ -7,6 +7,7 @@
 set -eu
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] && PATH="$PWD/.venv/bin:$PATH"
+export PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}" # also where the project is not installed
 
 WORK="${WORK:-build/demo}"
 RELEASE="$WORK/release"

@@ -2,11 +2,8 @@
 """Train Stage B, the decoder, on captioned images; with --train_encoder the semantic encoder too: --help for every flag."""
 
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-
-from ldm.training.program import training_program  # noqa: E402
+from ldm.programs.train import decoder
 
 if __name__ == "__main__":
-    sys.exit(training_program("train_stage_b.py", "decoder"))
+    sys.exit(decoder())

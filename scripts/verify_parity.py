@@ -4,12 +4,11 @@
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+from ldm.common.cli import run_command
+from ldm.common.cli.flags import Parser
+from ldm.common.runtime import prepare, use_exact_matrix_products
 
-from ldm.cli import run_command  # noqa: E402
-from ldm.cli.flags import Parser  # noqa: E402
-from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def make_parser() -> Parser:
@@ -25,8 +24,7 @@ def make_parser() -> Parser:
 
 def verify(args) -> int:
     """Print a row per case; 1 if any missed."""
-    from ldm.parity.plot import plot_rows
-    from ldm.parity.suite import check_file, record_files
+    from ldm.parity.suite import check_file, plot_rows, record_files
 
     files = record_files(args.folder, not args.no_full_size)
     print(f"{'file':22} {'case':52} {'error':>9} {'bound':>7}  verdict")

@@ -6,8 +6,8 @@ import numpy as np
 from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from ldm.release import build_unfilled
-from ldm.rule_release import write_rule_network
+from ldm.demo.rule_release import write_rule_network
+from ldm.weights.release import build_unfilled
 
 CONFIGS = {
     "stage_c": dict(

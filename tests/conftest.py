@@ -1,24 +1,18 @@
-"""What every test shares: the project importable without installation, the `slow` marker, a rule-filled release."""
+"""What every test shares: programs that are this clone's, the `slow` marker, a rule-filled release."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-for folder in (
-    ROOT / "scripts",
-    ROOT / "tests",
-    ROOT,
-):  # the root first: `import ldm`, `import config`, `import inference`
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
+# What tests start imports this clone, too, whichever one the environment has installed
+os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 if processes := os.environ.get("PYTEST_XDIST_WORKER_COUNT"):  # they share the cores
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // int(processes))))
 
-from ldm.runtime import prepare, use_exact_matrix_products  # noqa: E402
+from ldm.common.runtime import prepare, use_exact_matrix_products  # noqa: E402
 
 use_exact_matrix_products()
 prepare()
@@ -51,7 +45,7 @@ def seeded():
 @pytest.fixture(scope="session")
 def rule_release(tmp_path_factory):
     """The folder of a small release with rule-filled weights. Shared: read it, never write into it."""
-    from ldm.rule_release import write_rule_release
+    from ldm.demo.rule_release import write_rule_release
 
     folder = tmp_path_factory.mktemp("rule_release")
     write_rule_release(folder)

@@ -3,9 +3,9 @@
 import numpy as np
 import paddle
 
-from ldm.scenes.dataset import SceneSettings, make_example, write_scenes
-from ldm.scenes.render import render
-from ldm.untrained import write_untrained_release
+from ldm.demo.scenes.dataset import SceneSettings, make_example, write_scenes
+from ldm.demo.scenes.render import render
+from ldm.demo.untrained import write_untrained_release
 
 STAGES = [
     {"fused": True, "expand": 2, "stride": 4, "c_in": 8, "c_out": 8, "layers": 1},

@@ -4,14 +4,14 @@ import cache_features
 import extract_unet_weights
 from helpers import ROOT
 
-from ldm.demo import DEMO
-from ldm.evaluation.examples import concept_examples, held_out_examples
+from ldm.demo.evaluation.bench import concept_examples, held_out_examples
+from ldm.demo.scenes.checker import check
+from ldm.demo.scenes.dataset import SceneSettings, write_scenes
 from ldm.pipeline import StableCascade
-from ldm.scenes.checker import check
-from ldm.scenes.dataset import SceneSettings, write_scenes
-from ldm.training import prior
-from ldm.training.arguments import parse_into
+from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
+from ldm.training.tasks import prior
+from ldm.weights.bundled import DEMO
 
 HOUSES = ROOT / "assets" / "houses"
 SIZE = 384

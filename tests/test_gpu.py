@@ -36,10 +36,10 @@ def test_half_precision_generation_stays_close(rule_release, dtype, bound):
 
 @pytest.mark.parametrize("level", ["O1", "O2"])
 def test_half_precision_training_learns(rule_release, tmp_path, level):
-    from ldm.data.photos import write_photos
-    from ldm.training import prior
-    from ldm.training.arguments import parse_into
+    from ldm.demo.photos import write_photos
+    from ldm.training.flags.arguments import parse_into
     from ldm.training.run import build_trainer
+    from ldm.training.tasks import prior
 
     write_photos(tmp_path / "photos", longest=128)
     flags = (

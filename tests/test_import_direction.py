@@ -8,56 +8,18 @@ from helpers import ROOT
 
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
-    {"child_processes", "quiet"},
-    {"cli"},
-    {
-        "atomic",
-        "precision",
-        "runtime",
-        "sizes",
-        "squares",
-        "demo",
-        "batch_norms",
-        "hashing",
-        "patterns",
-        "process_memory",
-        "json_files",
-        "captions",
-        "fonts",
-        "given_paths",
-        "memory_now",
-    },
-    {
-        "networks",
-        "diffusion",
-        "weights",
-        "data",
-        "scenes",
-        "compiled_cache",
-        "clip_format",
-        "clip_files",
-        "limits",
-    },
-    {"clip_config", "clip_tokenizer", "generation_settings"},
-    {
-        "release",
-        "images",
-        "labelled_sheet",
-        "learned_tokens",
-        "lora_layouts",
-        "compiled",
-        "blame",
-        "generation_work",
-    },
-    {"clip_folder", "conversion", "rule_clip", "model_a", "lora_files", "generation"},
-    {"clip", "rule_release", "clip_tower", "tokenizer_building", "lora_base", "generation_memory"},
-    {"frozen", "clip_pair", "untrained", "lora_conversion"},
-    {"conditions", "adapter"},
-    {"stage"},
-    {"model_b", "model_c", "model_previewer", "features", "decoder_features"},
-    {"pipeline", "model_c_cached", "model_b_cached"},
-    {"training", "evaluation"},
-    {"parity", "generation_preflight"},
+    {"common", "config", "sizes"},
+    {"data", "diffusion", "networks"},
+    {"compiled", "weights"},
+    {"adapters"},
+    {"clip"},
+    {"frozen"},
+    {"conditions", "features"},
+    {"modes", "stage"},
+    {"generation"},
+    {"model_b", "model_c"},
+    {"pipeline", "training"},
+    {"demo", "parity", "programs"},
 ]
 LAYER_OF = {name: index for index, names in enumerate(LAYERS) for name in names}
 SOURCES = sorted((ROOT / "ldm").rglob("*.py"))
@@ -109,7 +71,7 @@ def test_lower_layers_do_not_import_higher_ones(path):
 
 @named(SOURCES)
 def test_programs_and_torch_are_not_imported_by_the_package(path):
-    outside = {program.stem for program in PROGRAMS} - {"config"}
+    outside = {program.stem for program in PROGRAMS}
     for name in imports(path):
         assert not any(uses(name, module) for module in outside | {"scripts", "tests"}), f"{path} imports {name}"
         assert not any(uses(name, module) for module in ("torch", "torchvision", "diffusers", "transformers")), (
@@ -117,11 +79,16 @@ def test_programs_and_torch_are_not_imported_by_the_package(path):
         )
 
 
+@named([path for path in SOURCES if unit(path) != "demo"] + sorted(ROOT.glob("*.py")))
+def test_the_demo_is_for_scripts_tests_and_benchmarks_only(path):
+    assert not [name for name in imports(path) if uses(name, "ldm.demo")]
+
+
 @named(SOURCES)
 def test_paddlenlp_stays_where_it_belongs(path):
     for name in imports(path):
         if uses(name, "paddlenlp.transformers"):
-            assert unit(path) == "clip_folder", f"{path} imports {name}: CLIP is loaded in ldm/clip_folder.py"
+            assert path.parent.name == "clip", f"{path} imports {name}: CLIP is loaded in ldm/clip/folder.py"
         elif uses(name, "paddlenlp") or uses(name, "ppdiffusers"):
             assert unit(path) == "training", f"{path} imports {name}: the Trainer belongs to ldm/training"
 
@@ -147,6 +114,7 @@ def test_networks_and_diffusion_need_only_paddle_and_numpy(path):
         "contextlib",
         "collections",
         "itertools",
+        "os",
     }
     assert {name.split(".")[0] for name in imports(path)} <= allowed
 

@@ -9,7 +9,7 @@ from PIL import Image
 from spoiled import spoil
 
 import inference
-from ldm.images import read_settings
+from ldm.common.images import read_settings
 
 QUICK = ["--height", "300", "--width", "260", "--steps", "2", "--decoder_steps", "1"]
 
@@ -184,10 +184,10 @@ def test_a_lora_changes_the_image_and_is_noted_in_it(capsys, rule_release, tmp_p
 
 
 def test_a_lora_of_another_size_is_refused(capsys, rule_release, tmp_path):
-    from ldm.lora_files import LoraFile, write_lora
-    from ldm.lora_layouts import LowRankUpdate
-    from ldm.networks.lora import find_targets
-    from ldm.release import build_unfilled, network_config
+    from ldm.adapters.files import LoraFile, write_lora
+    from ldm.adapters.layouts import LowRankUpdate
+    from ldm.adapters.lora import find_targets
+    from ldm.weights.release import build_unfilled, network_config
 
     config = network_config(rule_release / "stage_c_lite.safetensors", "stage_c")
     other = build_unfilled("stage_c", {**config, "c_hidden": [32, 32]})
@@ -218,7 +218,7 @@ def test_preflight_says_what_it_takes_and_stops(capsys, rule_release, tmp_path, 
 
 def test_what_memory_is_not_free_for_is_refused_before_anything_is_loaded(capsys, rule_release, tmp_path, monkeypatch):
     monkeypatch.setattr("ldm.pipeline.StableCascade", None)
-    monkeypatch.setattr("ldm.generation_preflight.available", lambda: 450 << 20)
+    monkeypatch.setattr("ldm.generation.preflight.available", lambda: 450 << 20)
     code, error = run(capsys, rule_release, tmp_path, "--caption", "x", "--height", "1024", "--batch_size", "16")
     assert code == 2 and len(error.strip().splitlines()) == 1 and not list(tmp_path.iterdir())
     assert "A batch of 16 at 1024 x 260 pixels needs " in error and "and 0.44 GiB are free: use " in error
@@ -229,6 +229,6 @@ def test_what_the_disk_has_no_room_for_is_refused(capsys, rule_release, tmp_path
     from collections import namedtuple
 
     usage = namedtuple("usage", "total used free")(10**9, 10**9, 10**6)
-    monkeypatch.setattr("ldm.generation_preflight.shutil.disk_usage", lambda folder: usage)
+    monkeypatch.setattr("ldm.generation.preflight.shutil.disk_usage", lambda folder: usage)
     code, error = run(capsys, rule_release, tmp_path, "--caption", "a", "b", "--batch_size", "3")
     assert code == 2 and f"--output_dir {tmp_path} has 0.00 GiB free, and 6 images of 300 x 260 may take" in error

@@ -79,7 +79,7 @@ def test_each_different_caption_is_encoded_once(cascade, monkeypatch):
 
 
 def test_constructed_without_arguments_they_read_config(rule_release, monkeypatch):
-    import config
+    from ldm import config
 
     monkeypatch.setattr(config, "WEIGHTS_PATH", str(rule_release))
     prior, decoder = ModelC(), ModelB()
@@ -99,9 +99,9 @@ def test_encode_then_decode_shapes(cascade):
 
 def write_lora_of(cascade, path, tokens=None):
     """A LoRA file with random numbers for the attention of a cascade's prior."""
-    from ldm.lora_files import LoraFile, write_lora
-    from ldm.lora_layouts import LowRankUpdate
-    from ldm.networks.lora import find_targets
+    from ldm.adapters.files import LoraFile, write_lora
+    from ldm.adapters.layouts import LowRankUpdate
+    from ldm.adapters.lora import find_targets
 
     generator, updates = np.random.default_rng(0), {}
     for target in find_targets(cascade.prior.unet):
@@ -113,7 +113,7 @@ def write_lora_of(cascade, path, tokens=None):
 
 
 def test_a_lora_is_merged_by_strength_and_taken_out_again(rule_release, tmp_path):
-    from ldm.lora_files import TokenUpdate
+    from ldm.adapters.files import TokenUpdate
 
     cascade, captions = StableCascade(rule_release), ["a [fox] x"]
     plain, weights = sample(cascade, captions, [7]), cascade.prior.unet.state_dict()["clip_txt_mapper.weight"].numpy()
@@ -140,7 +140,7 @@ def test_a_lora_is_merged_by_strength_and_taken_out_again(rule_release, tmp_path
 
 
 def test_two_loras_add_up_and_two_tokens_of_a_name_do_not(rule_release, tmp_path):
-    from ldm.lora_files import TokenUpdate
+    from ldm.adapters.files import TokenUpdate
 
     cascade = StableCascade(rule_release)
     width, vocabulary = cascade.prior.frozen.text.width, cascade.prior.frozen.text.vocab_size

@@ -32,7 +32,6 @@ import contextlib, io, runpy, sys
 for script in sys.argv[1:]:
     out = io.StringIO()
     sys.argv = [script, "--help"]
-    sys.path.insert(0, "scripts")
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
         runpy.run_path(script, run_name="__main__")
     print("@@", script)

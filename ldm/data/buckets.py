@@ -20,7 +20,7 @@ class AspectBuckets:
     """The bucket of every sample. sizes (N, 2): widths and heights of the images in pixels.
 
     A sample belongs to the ratio nearest to its width / height; ratios with the same sides are one bucket, those with
-    a side below 32 pixels are not used. random_share: probability that a visit takes the sides of a ratio drawn
+    a side below 32 pixels are not used. random_share: probability that a view takes the sides of a ratio drawn
     instead (release: 0.05).
     """
 

@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.data.texts import open_regular, printable
 
 LAYOUT = "layout"  # the metadata's key for the hash of names, dtypes, shapes and all other metadata

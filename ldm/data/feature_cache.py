@@ -18,6 +18,7 @@ from typing import Optional
 import numpy as np
 from safetensors import SafetensorError
 
+from ldm.common.json_files import parse_json, read_json
 from ldm.data.cache_files import (
     REMEDY,
     checksum,
@@ -27,9 +28,8 @@ from ldm.data.cache_files import (
     write_atomically,
     write_cache_file,
 )
-from ldm.data.source import listed
+from ldm.data.sources.source import listed
 from ldm.data.texts import printable
-from ldm.json_files import parse_json, read_json
 
 OLD_KEYS = {"sources", "checksums"}  # of rows without a checksum of their header
 ROW_KEYS = OLD_KEYS | {"recipe", "layout"}

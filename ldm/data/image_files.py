@@ -24,7 +24,7 @@ MOST_BYTES = 1 << 30  # of a file: Pillow reads a WebP at once
 PNG = b"\x89PNG\r\n\x1a\n"  # how one begins
 ORIENTATION = 0x0112  # EXIF tag
 MODES = {"1", "L", "LA", "P", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "I", "I;16", "I;16B", "I;16L"}
-# What Pillow's decoders raise on damaged files, as fuzzing found (tests/data/test_damaged_images.py)
+# What Pillow's decoders raise on damaged files, as fuzzing found (tests/data/test_hostile_images.py)
 UNREADABLE = (
     OSError, SyntaxError, Image.DecompressionBombError, ValueError, TypeError, KeyError, IndexError, AttributeError,
     EOFError, ArithmeticError, struct.error, zlib.error, MemoryError, RuntimeError, AssertionError,

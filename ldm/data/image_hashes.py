@@ -1,6 +1,6 @@
 """What a dataset's images and captions are, by their content: every image is hashed, by as many processes as there are cores.
 
---trust_mtime takes the hash of a file that has not changed (ldm/data/stamps.py) from FOLDER/image_hashes.npz, which
+--trust_mtime takes the hash of a file that has not changed (ldm/data/sources/files.py) from FOLDER/image_hashes.npz, which
 scripts/cache_features.py writes.
 """
 
@@ -13,12 +13,12 @@ from typing import Optional
 import numpy as np
 from tqdm.auto import tqdm
 
+from ldm.common.hashing import sha256_of_open
 from ldm.data.feature_cache import Source
 from ldm.data.kept_arrays import damaged, read_arrays, write_arrays
 from ldm.data.processes import in_processes
-from ldm.data.source import ImageSource
-from ldm.data.stamps import stamp_key
-from ldm.hashing import sha256_of_open
+from ldm.data.sources.files import stamp_key
+from ldm.data.sources.source import ImageSource
 
 FILE = "image_hashes.npz"
 ARRAYS = {"keys": (np.dtype(np.uint64), 1), "hashes": (np.dtype(np.uint8), 2)}

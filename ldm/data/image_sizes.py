@@ -8,8 +8,8 @@ import numpy as np
 from tqdm.auto import tqdm
 
 from ldm.data.kept_arrays import damaged, read_arrays, write_arrays
-from ldm.data.source import ImageSource
-from ldm.data.stamps import key_of_image
+from ldm.data.sources.files import key_of_image
+from ldm.data.sources.source import ImageSource
 from ldm.data.transforms import upright_size
 
 FILE = ".image_sizes.npz"
@@ -19,7 +19,7 @@ ARRAYS = {"keys": (np.dtype(np.uint64), 1), "sizes": (np.dtype(np.int32), 2)}
 def image_sizes(source: ImageSource, index_dir=None) -> tuple[np.ndarray, dict]:
     """Upright widths and heights (N, 2) int32, and {number: what is wrong} of those that cannot be read (size 0).
 
-    Images that have not changed since they were last looked at (name and stamp, ldm/data/stamps.py) are not opened.
+    Images that have not changed since they were last looked at (name and stamp, ldm/data/sources/files.py) are not opened.
     What is kept lies beside the data, or in `index_dir`.
     """
     path = _kept_path(source, index_dir)

@@ -12,7 +12,7 @@ import zlib
 import numpy as np
 from numpy.lib import format as npy
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.data.texts import open_regular, printable
 
 DAMAGED = (ValueError, KeyError, EOFError, SyntaxError, TypeError, OverflowError, NotImplementedError, RuntimeError)

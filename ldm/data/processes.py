@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import wait
 
-from ldm.child_processes import get_signal_at_parents_end, prctl
+from ldm.common.child_processes import get_signal_at_parents_end, prctl
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGPIPE)
 REMEDY = "Start again; `taskset -c 0 COMMAND` does without such processes."

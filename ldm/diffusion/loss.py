@@ -1,9 +1,44 @@
-"""The training loss of both stages and its weights over noise levels (P2: arXiv:2204.00227, min-SNR: arXiv:2303.09556)."""
+"""The training loss of both stages: squared errors weighted over noise levels (release: `forward_pass`).
+
+Weights: P2 arXiv:2204.00227, min-SNR arXiv:2303.09556, adaptive as in the release.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import paddle
 
-from ldm.diffusion.linspace import linspace
+from ldm.common.precision import float32_region
+from ldm.diffusion.prediction import prediction_of
+from ldm.diffusion.schedule import CosineSchedule, diffuse, linspace
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A step's loss and its parts."""
+
+    loss: paddle.Tensor  # () what is differentiated: the weighted mean over the batch
+    per_sample: paddle.Tensor  # (B,) unweighted mean squared errors
+    log_snr: paddle.Tensor  # (B,) the noise levels they were taken at
+
+    def detached(self):
+        """The same values without gradients."""
+        return Objective(self.loss.detach(), self.per_sample.detach(), self.log_snr.detach())
+
+
+def denoising_objective(model, x0, conditions: dict, t, epsilon, weight, schedule=CosineSchedule()):
+    """Noise x0 (B, C, H, W) with epsilon to times t (B,), let `model` predict it (or the velocity), weigh the squared error.
+
+    weight(log_snr) -> (B,), for instance `p2_weight`. Everything but the model is float32 under any autocast: of a
+    float16 noise level the network's phases would be wrong by radians.
+    """
+    with float32_region():
+        log_snr = schedule.log_snr(t)
+        noised, r = diffuse(x0, epsilon, log_snr), schedule.noise_condition(log_snr)
+    prediction = model(noised, r, **conditions)
+    with float32_region():
+        per_sample = squared_error(prediction, prediction_of(model).target(x0, epsilon, log_snr))
+        return Objective((per_sample * weight(log_snr)).mean(), per_sample, log_snr)
 
 
 def squared_error(prediction, target):

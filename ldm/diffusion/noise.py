@@ -7,7 +7,8 @@ import paddle
 class NoiseStream:
     """Standard normal noise for a batch in which image i draws from its own seed and from nothing else.
 
-    A seed is an integer or a tuple of them; `purpose` separates the streams of one seed (prior, decoder, ...), so that they do not repeat each other.
+    A seed is an integer or a tuple of them; `purpose` separates the streams of one seed (prior, decoder, ...), so that they
+    do not repeat each other.
     """
 
     def __init__(self, seeds, purpose: str):

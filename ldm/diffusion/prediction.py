@@ -5,7 +5,7 @@ of 100 % in x0. The velocity is -x0 there, so that composition is learned as dir
 is made so, since it was trained on two cores.
 """
 
-from ldm.diffusion.schedule import alpha_sigma, per_sample
+from ldm.diffusion.schedule import scales
 
 
 class Epsilon:
@@ -27,12 +27,12 @@ class Velocity:
 
     @staticmethod
     def target(x0, epsilon, log_snr):
-        alpha, sigma = (per_sample(scale, x0) for scale in alpha_sigma(log_snr))
+        alpha, sigma = scales(log_snr, x0)
         return alpha * epsilon - sigma * x0
 
     @staticmethod
     def epsilon(output, x, log_snr):
-        alpha, sigma = (per_sample(scale, x) for scale in alpha_sigma(log_snr))
+        alpha, sigma = scales(log_snr, x)
         return sigma * x + alpha * output
 
 

@@ -1,4 +1,7 @@
-"""The sampling loop as a generator: the caller owns progress bars, looks at intermediate images and may stop."""
+"""Sampling: one step of each sampler, and the loop over them as a generator.
+
+Its caller owns progress bars, looks at intermediate images and may stop.
+"""
 
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -6,10 +9,40 @@ from functools import cache, partial
 import paddle
 
 from ldm.diffusion.guidance import Guidance, guide
-from ldm.diffusion.linspace import linspace
 from ldm.diffusion.prediction import prediction_of
-from ldm.diffusion.samplers import find_sampler, levels_at
-from ldm.diffusion.schedule import CosineSchedule, undiffuse
+from ldm.diffusion.schedule import CosineSchedule, linspace, scales, undiffuse
+
+# Samplers: (x0, epsilon) predicted at one noise level -> x at the next, less noisy one. `now` and `after` are the (alpha,
+# sigma) of the two, broadcastable to x0; `noise` is called for fresh standard normal noise like it.
+
+
+def ddpm(x0, epsilon, now, after, noise):
+    """Ancestral sampling (DDPM, arXiv:2006.11239)."""
+    (alpha, sigma), (next_alpha, next_sigma) = now, after
+    added = (next_sigma**2 / sigma**2).sqrt() * (1 - alpha**2 / next_alpha**2).sqrt()
+    return next_alpha * x0 + (next_sigma**2 - added**2).sqrt() * epsilon + added * noise()
+
+
+def ddim(x0, epsilon, now, after, noise):
+    """Deterministic sampling (DDIM, arXiv:2010.02502)."""
+    next_alpha, next_sigma = after
+    return next_alpha * x0 + next_sigma * epsilon
+
+
+def lcm(x0, epsilon, now, after, noise):
+    """Consistency sampling: the predicted x0, noised anew (LCM, arXiv:2310.04378)."""
+    next_alpha, next_sigma = after
+    return next_alpha * x0 + next_sigma * noise()
+
+
+SAMPLERS = {"ddpm": ddpm, "ddim": ddim, "lcm": lcm}
+
+
+def find_sampler(name: str):
+    """The sampler called `name`; ValueError names the known ones."""
+    if name not in SAMPLERS:
+        raise ValueError(f"Unknown sampler {name!r}: choose one of {', '.join(SAMPLERS)}.")
+    return SAMPLERS[name]
 
 
 @dataclass(frozen=True)
@@ -43,8 +76,9 @@ class SamplingStep:
 def sample(model, conditions: dict, unconditional: dict, shape, noise, settings: SamplingSettings, x_init=None):
     """Yield a `SamplingStep` per step; the last one's x0 is the result, as in the release.
 
-    model(x, r, **conditions) predicts the noise or the velocity (`ldm.diffusion.prediction`); where it has `bound(size, **conditions)`, as the UNets have, it looks
-    at the conditions once and not in every step. `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
+    model(x, r, **conditions) predicts the noise or the velocity (`ldm.diffusion.prediction`); where it has
+    `bound(size, **conditions)`, as the UNets have, it looks at the conditions once and not in every step.
+    `shape` = (C, H, W) of one latent; `noise` a NoiseStream.
     `x_init` (B, C, H, W): start from this already noised latent instead of from noise.
     Conditions and predictions are float32 here whatever the model computes in.
     """
@@ -61,7 +95,7 @@ def sample(model, conditions: dict, unconditional: dict, shape, noise, settings:
         r = schedule.noise_condition(log_snr)
         epsilon = _predict(single, double, x, r, settings.guidance, t, partial(implied, log_snr=log_snr))
         x0 = undiffuse(x, epsilon, log_snr)
-        x = step_fn(x0, epsilon, levels_at(log_snr, x), levels_at(next_log_snr, x), lambda: noise.normal(shape))
+        x = step_fn(x0, epsilon, scales(log_snr, x), scales(next_log_snr, x), lambda: noise.normal(shape))
         yield SamplingStep(index, x0, x)
 
 

@@ -3,9 +3,8 @@
 import paddle
 from paddle import nn
 
-from ldm.networks.dot_product import dot_product_attention
-from ldm.networks.fused_attention import fused_attention_serves, fused_self_attention
-from ldm.networks.linear import linear, linear_map
+from ldm.networks.layers.dot_product import attention_over_all, dot_product_attention, join_heads, split_heads
+from ldm.networks.layers.linear import linear, linear_map
 
 
 class MultiHeadAttention(nn.Layer):
@@ -27,23 +26,12 @@ class MultiHeadAttention(nn.Layer):
         self.out_proj = linear(channels, channels)
         self.in_proj_update = None  # (tokens, first and last column) -> what a LoRA adds to these of the projection
 
-    def split_heads(self, tokens, parts: int):
-        """(B, L, parts * C) -> (B, heads, L, C / heads) for each part."""
-        batch, length, _ = tokens.shape
-        apart = tokens.reshape([batch, length, parts, self.heads, self.channels // self.heads])
-        return apart.transpose([2, 0, 3, 1, 4]).unbind()
-
-    def join_heads(self, tokens):
-        """(B, heads, L, C / heads) -> (B, L, C), and the output's linear map."""
-        batch, _, length, _ = tokens.shape
-        return self.out_proj(tokens.transpose([0, 2, 1, 3]).reshape([batch, length, self.channels]))
-
     def forward(self, query, key_value):
         query_weight, key_value_weight = self.in_proj_weight.split([self.channels, 2 * self.channels], axis=1)
         query_bias, key_value_bias = self.in_proj_bias.split([self.channels, 2 * self.channels])
         queries = self.projected(query, query_weight, query_bias, 0, self.channels)
         keys_and_values = self.projected(key_value, key_value_weight, key_value_bias, self.channels)
-        return self.attend(*self.split_heads(queries, 1), *self.split_heads(keys_and_values, 2))
+        return self.attend(queries, keys_and_values)
 
     def projected(self, tokens, weight, bias, first: int = 0, last=None):
         """tokens (B, L, C) by columns first:last of the fused projection, whose weight and bias are given."""
@@ -62,24 +50,17 @@ class MultiHeadAttention(nn.Layer):
         """Query tokens (B, L, C) over others, of which keys and values (B, S, 2C) are known -> (B, L, C)."""
         last = self.channels
         queries = self.projected(query, self.in_proj_weight[:, :last], self.in_proj_bias[:last], 0, last)
-        return self.attend(*self.split_heads(queries, 1), *self.split_heads(keys_and_values, 2))
+        return self.attend(queries, keys_and_values)
 
     def over_all(self, query, keys_and_values):
         """Query tokens (B, L, C) over themselves and others, of which keys and values (B, S, 2C) are known -> (B, L, C)."""
         projected = self.projected(query, self.in_proj_weight, self.in_proj_bias)
-        if not (self.training and self.dropout) and fused_attention_serves(projected, keys_and_values):
-            batch, length, _ = query.shape
-            nothing_asked = paddle.zeros([batch, keys_and_values.shape[1], self.channels])  # its answers are cut off
-            others = paddle.concat([nothing_asked, keys_and_values], axis=2)
-            mixed = fused_self_attention(paddle.concat([projected, others], axis=1), self.heads)
-            return self.out_proj(mixed[:, :length])
-        queries, *own = self.split_heads(projected, 3)
-        pairs = zip(own, self.split_heads(keys_and_values, 2), strict=True)
-        return self.attend(queries, *(paddle.concat(pair, axis=2) for pair in pairs))
+        return self.out_proj(attention_over_all(projected, keys_and_values, self.heads, self.dropout, self.training))
 
-    def attend(self, queries, keys, values):
-        """Queries (B, heads, L, C / heads) over keys and values (B, heads, S, C / heads) -> (B, L, C)."""
-        return self.join_heads(dot_product_attention(queries, keys, values, self.dropout, self.training))
+    def attend(self, queries, keys_and_values):
+        """Queries (B, L, C) over keys and values side by side (B, S, 2C) -> (B, L, C)."""
+        apart = *split_heads(queries, 1, self.heads), *split_heads(keys_and_values, 2, self.heads)
+        return self.out_proj(join_heads(dot_product_attention(*apart, self.dropout, self.training)))
 
 
 class Attention2D(nn.Layer):

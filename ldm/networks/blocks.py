@@ -11,15 +11,11 @@ import paddle
 from paddle import nn
 
 from ldm.networks.attention import Attention2D
-from ldm.networks.broadcast import scale_and_shift
-from ldm.networks.depthwise import DepthwiseConv2D
-from ldm.networks.dropout import Dropout
-from ldm.networks.gelu import GELU
-from ldm.networks.linear import conv, linear
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import resize, to_channels_last
-from ldm.networks.response_norm import GlobalResponseNorm
-from ldm.networks.silu import SiLU
+from ldm.networks.layers.activations import GELU, Dropout, SiLU
+from ldm.networks.layers.convolution import DepthwiseConv2D, conv
+from ldm.networks.layers.linear import linear
+from ldm.networks.layers.norms import GlobalResponseNorm, LayerNorm2D, scale_and_shift
+from ldm.networks.layers.resample import resize, to_channels_last
 
 
 @dataclass
@@ -47,12 +43,6 @@ def channel_mlp(c_in: int, c: int, dropout: float, residual_scale: float) -> nn.
     )
 
 
-def over_positions(mlp, x):
-    """mlp on x (B, H, W, C) as (B, H * W, C): oneDNN's kernels for Linear, used where `ldm.compiled` is, take no more."""
-    batch, height, width, channels = x.shape
-    return mlp(x.reshape([batch, height * width, channels])).reshape([batch, height, width, -1])
-
-
 class ResBlock(nn.Layer):
     """Depthwise convolution, norm, [concatenate the skip], channel MLP, residual."""
 
@@ -68,7 +58,7 @@ class ResBlock(nn.Layer):
         y = self.norm(self.depthwise(x))
         if skip is not None:
             y = paddle.concat([y, skip.astype(y.dtype)], axis=-1)
-        return x + over_positions(self.channelwise, y)
+        return x + self.channelwise(y)
 
 
 class FeedForwardBlock(nn.Layer):
@@ -82,7 +72,7 @@ class FeedForwardBlock(nn.Layer):
         self.channelwise = channel_mlp(c, c, dropout, residual_scale)
 
     def forward(self, x, conditioning):
-        return x + over_positions(self.channelwise, self.norm(x))
+        return x + self.channelwise(self.norm(x))
 
 
 class TimestepBlock(nn.Layer):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import paddle
 from paddle import nn
 
-from ldm.networks.linear import conv
-from ldm.networks.silu import SiLU
+from ldm.networks.layers.activations import SiLU
+from ldm.networks.layers.convolution import conv
 
 
 @dataclass(frozen=True)

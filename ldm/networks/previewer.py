@@ -2,8 +2,8 @@
 
 from paddle import nn
 
-from ldm.networks.gelu import GELU
-from ldm.networks.linear import conv
+from ldm.networks.layers.activations import GELU
+from ldm.networks.layers.convolution import conv
 
 
 class Previewer(nn.Layer):

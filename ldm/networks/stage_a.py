@@ -7,29 +7,17 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from ldm.networks.broadcast import eager_on_cpu
-from ldm.networks.gelu import GELU
-from ldm.networks.linear import PointwiseConv2D, conv, linear, linear_map
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import (
-    Conv2D,
-    Conv2DTranspose,
-    PixelShuffle,
-    PixelUnshuffle,
-    convolve,
-    to_channels_first,
-    to_channels_last,
-)
-
-IN_CACHE = 3 * 2**20  # activations (12 MB) that are worth computing at a time on a CPU
+from ldm.networks.layers.activations import GELU
+from ldm.networks.layers.convolution import Conv2D, Conv2DTranspose, conv
+from ldm.networks.layers.fast import stage_a as fast
+from ldm.networks.layers.fast.switch import faster
+from ldm.networks.layers.linear import PointwiseConv2D, linear
+from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.resample import PixelShuffle, PixelUnshuffle, to_channels_first, to_channels_last
 
 
 class GatedResBlock(nn.Layer):
-    """Depthwise convolution, then channel MLP, each behind a norm with scalar scale, shift and gate (`gammas`).
-
-    The six scalars are multiplied into the weights, which are small beside the image: with n the norm,
-    gate * (W ((1 + scale) * n + shift) + b) is ((1 + scale) * gate * W) n + gate * (shift * W 1 + b).
-    """
+    """Depthwise convolution, then channel MLP, each behind a norm with scalar scale, shift and gate (`gammas`)."""
 
     def __init__(self, c: int, c_hidden: int):
         super().__init__()
@@ -40,34 +28,11 @@ class GatedResBlock(nn.Layer):
         self.channelwise = nn.Sequential(linear(c, c_hidden), GELU(), linear(c_hidden, c))
         self.gammas = self.create_parameter([6], default_initializer=nn.initializer.Constant(0.0))
 
+    @faster(fast.scalars_in_weights, everywhere=True)
     def forward(self, x):  # (B, H, W, C)
         scale1, shift1, gate1, scale2, shift2, gate2 = self.gammas.unbind()
-        pad, depthwise = self.depthwise
-        weight = depthwise.weight * ((1 + scale1) * gate1)
-        bias = gate1 * (shift1 * depthwise.weight.sum(axis=[1, 2, 3]) + depthwise.bias)
-        x = x + convolve(depthwise, pad(self.norm1(x)), weight, bias)
-
-        widen, act, narrow = self.channelwise
-        bias = shift2 * widen.weight.sum(axis=0) + widen.bias
-        inner = widen.weight * (1 + scale2), bias
-        outer = narrow.weight * gate2, narrow.bias * gate2
-        hidden = widen.weight.shape[1]
-        return x + in_rows(lambda y: linear_map(act(linear_map(y, *inner)), *outer), self.norm2(x), hidden)
-
-
-def in_rows(mlp, x, hidden: int):
-    """mlp on x (B, H, W, C), which has `hidden` activations per position; without gradients on a CPU some rows at a time.
-
-    Their activations stay in the processor's cache, and in memory there are no more of them.
-    """
-    batch, height, width, channels = x.shape
-    at_once = max(1, IN_CACHE // hidden)
-    positions = batch * height * width
-    if positions <= at_once or paddle.is_grad_enabled() or not eager_on_cpu(x):
-        return mlp(x)
-    rows = x.reshape([1, positions, channels])
-    parts = [mlp(rows[:, first : first + at_once]) for first in range(0, positions, at_once)]
-    return paddle.concat(parts, axis=1).reshape([batch, height, width, -1])
+        x = x + gate1 * self.depthwise((1 + scale1) * self.norm1(x) + shift1)
+        return x + gate2 * self.channelwise((1 + scale2) * self.norm2(x) + shift2)
 
 
 class VectorQuantizer(nn.Layer):

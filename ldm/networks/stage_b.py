@@ -4,11 +4,12 @@ import paddle
 from paddle import nn
 
 from ldm.networks.blocks import Conditioning
-from ldm.networks.gelu import GELU
+from ldm.networks.layers.activations import GELU
+from ldm.networks.layers.convolution import Conv2D, Conv2DTranspose, conv
+from ldm.networks.layers.linear import linear
+from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.resample import resize, resize_channels_last, to_channels_last
 from ldm.networks.levels import build_levels
-from ldm.networks.linear import conv, linear
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import Conv2D, Conv2DTranspose, resize, resize_channels_last, to_channels_last
 from ldm.networks.unet import CascadeUNet, Prepared
 
 

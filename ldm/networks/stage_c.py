@@ -6,10 +6,10 @@ import paddle
 from paddle import nn
 
 from ldm.networks.blocks import Conditioning
+from ldm.networks.layers.linear import linear
+from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.resample import resize_channels_last
 from ldm.networks.levels import build_levels
-from ldm.networks.linear import linear
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import resize_channels_last
 from ldm.networks.unet import CascadeUNet, Prepared
 
 

@@ -6,7 +6,7 @@ from functools import lru_cache
 import numpy as np
 import paddle
 
-from ldm.precision import float32_region
+from ldm.common.precision import float32_region
 
 MAX_POSITIONS = 10000
 

@@ -9,10 +9,10 @@ from paddle import nn
 from paddle.distributed.fleet.utils import recompute
 
 from ldm.networks.blocks import AttnBlock, Conditioning, FeedForwardBlock, ResBlock, TimestepBlock
+from ldm.networks.layers.linear import linear
+from ldm.networks.layers.norms import LayerNorm2D
+from ldm.networks.layers.resample import PixelShuffle, PixelUnshuffle, resize_channels_last
 from ldm.networks.levels import Level
-from ldm.networks.linear import linear
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import PixelShuffle, PixelUnshuffle, resize_channels_last
 from ldm.networks.timestep import timestep_embedding
 
 PREDICTION_TYPES = ("epsilon", "v_prediction")  # the noise or the velocity, see ldm.diffusion.prediction

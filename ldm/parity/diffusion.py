@@ -6,12 +6,10 @@ import numpy as np
 import paddle
 
 from ldm.diffusion.guidance import Guidance
-from ldm.diffusion.loss import AdaptiveWeight, p2_weight
+from ldm.diffusion.loss import AdaptiveWeight, denoising_objective, p2_weight
 from ldm.diffusion.noise import RecordedNoise
-from ldm.diffusion.objective import denoising_objective
-from ldm.diffusion.samplers import SAMPLERS, levels_at
-from ldm.diffusion.sampling import SamplingSettings, sample
-from ldm.diffusion.schedule import CosineSchedule, alpha_sigma, diffuse, undiffuse
+from ldm.diffusion.sampling import SAMPLERS, SamplingSettings, sample
+from ldm.diffusion.schedule import CosineSchedule, alpha_sigma, diffuse, scales, undiffuse
 from ldm.networks.stage_c import StageC
 from ldm.parity.record import Check, Record, relative_error
 from ldm.training.optimizer import adamw, global_norm
@@ -58,14 +56,14 @@ def _forward_process(record: Record):
     log_snr = schedule.log_snr(record.tensor("in.diffuse.t"))
     noised = diffuse(x0, epsilon, log_snr)
     clean = undiffuse(noised, epsilon, log_snr)
-    alpha, sigma = levels_at(log_snr, noised)
+    alpha, sigma = scales(log_snr, noised)
     ours = {
         "diffuse.log_snr": log_snr,
         "diffuse.noise_cond": schedule.noise_condition(log_snr),
         "diffuse.loss_weight": p2_weight(log_snr),
         "diffuse.noised": noised,
         "undiffuse.x0": clean,
-        "undiffuse.epsilon": (noised - alpha * clean) / sigma,  # what x0 and the level imply
+        "undiffuse.epsilon": (noised - alpha * clean) / sigma,  # what x0 and the noise level imply
     }
     for case, value in ours.items():
         yield Check(case, relative_error(value, record.array(f"out.{case}")), FORWARD)

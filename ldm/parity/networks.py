@@ -1,7 +1,11 @@
-"""Checks of single networks: forward passes and gradients."""
+"""Checks of single networks: forward passes and gradients, CLIP's towers, and a LoRA in the prior."""
 
 import paddle
 
+from ldm.adapters.files import merge_into
+from ldm.adapters.layouts import from_named, from_positional, to_named, to_positional
+from ldm.adapters.lora import LoRA, find_targets, linear_targets
+from ldm.clip.folder import load_image_tower, load_text_tower
 from ldm.networks.efficientnet import EfficientNetEncoder
 from ldm.networks.previewer import Previewer
 from ldm.networks.stage_a import StageA
@@ -99,3 +103,60 @@ def check_full_size(record: Record):
     cls, kind, inputs = (StageC, "stage_c", STAGE_C_INPUTS) if size[0] == "c" else (StageB, "stage_b", STAGE_B_INPUTS)
     network = record.build(cls, kind, **variant_config(kind, FULL_SIZE_VERSIONS[size]))
     yield from _predictions(record, network, inputs, FULL_SIZE)
+
+
+def tower_folder(record: Record):
+    """The tower a file was recorded from: clip_text_io.safetensors -> clip_text_tiny/ beside it."""
+    return record.path.with_name(f"{record.name.removesuffix('_io')}_tiny")
+
+
+@paddle.no_grad()
+def check_clip_text(record: Record):
+    tower = load_text_tower(tower_folder(record))
+    ids, mask = record.tensor("in.input_ids"), record.tensor("in.attention_mask")
+    out = tower(input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True)
+    ours = {"hidden_states_last": out.hidden_states[-1], "text_embeds": out.text_embeds}
+    for case, value in ours.items():
+        yield Check(case, relative_error(value, record.array(f"out.{case}")), FORWARD)
+
+
+@paddle.no_grad()
+def check_clip_vision(record: Record):
+    tower = load_image_tower(tower_folder(record))
+    out = tower(pixel_values=record.tensor("in.pixel_values"), return_dict=True)
+    yield Check("image_embeds", relative_error(out.image_embeds, record.array("out.image_embeds")), FORWARD)
+
+
+def check_lora(record: Record):
+    config = record.config
+    network = record.sibling(config["base"]).build(StageC, "stage_c")
+    targets = find_targets(network, config["filters"])
+    tensors = {key: record.array(f"lora.{key}") for key in record.under("lora.")}
+    updates = from_positional(tensors, targets, record.path, config["alpha"])
+    misplaced = sum(ours.key != _plain(theirs) for ours, theirs in zip(targets, config["order"]))
+    misplaced += abs(len(targets) - len(config["order"]))
+    yield Check(f"order of {len(targets)} weights", float(misplaced), 0.0)
+
+    def error():
+        inputs = {name: record.tensor(f"in.{name}") for name in STAGE_C_INPUTS}
+        with paddle.no_grad():
+            return relative_error(network(**inputs), record.array("out.pred"))
+
+    lora = LoRA(network, config["filters"], config["rank"], config["alpha"])
+    lora.set_state_dict({key.removeprefix("weights."): value for key, value in tensors.items()})
+    yield Check("attached", error(), FORWARD)
+    lora.merge()
+    yield Check("merged", error(), FORWARD)
+    lora.unmerge()
+    lora.detach()
+    named = from_named(to_named(updates, linear_targets(network)), linear_targets(network), record.path)
+    merge_into(network, named)
+    yield Check("through the named layout", error(), FORWARD)
+    back = to_positional(named, targets)
+    changed = sum(relative_error(back[key], value) for key, value in tensors.items())
+    yield Check("named layout and back", changed, 0.0)
+
+
+def _plain(key: str) -> str:
+    """A key of a parametrised PyTorch module -> that of the weight: x.parametrizations.weight.0 is x.weight."""
+    return key.replace(".parametrizations.", ".").removesuffix(".0")

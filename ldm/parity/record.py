@@ -8,12 +8,11 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from ldm.weights.convert import network_shapes, release_shapes
 from ldm.weights.files import TensorFile
 from ldm.weights.loading import fill
-from ldm.weights.plan import plan_conversion
-from ldm.weights.rule import rule_tensor
+from ldm.weights.plan import network_shapes, plan_conversion, release_shapes
 from ldm.weights.rules import RULES
+from ldm.weights.synthetic import rule_tensor
 
 NOT_CONSTRUCTOR_ARGUMENTS = ("weights", "salt", "note")
 

@@ -1,14 +1,16 @@
-"""Which file is checked by what, and the run over a folder."""
+"""Which file is checked by what, the run over a folder, and its report as a picture."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from ldm.parity.clip import check_clip_text, check_clip_vision
+from ldm.common.atomic import atomic_path
 from ldm.parity.diffusion import check_diffusion, check_sampling, check_training
-from ldm.parity.lora import check_lora
 from ldm.parity.networks import (
+    check_clip_text,
+    check_clip_vision,
     check_effnet,
     check_full_size,
+    check_lora,
     check_previewer,
     check_stage_a,
     check_stage_b,
@@ -31,6 +33,7 @@ CHECKS = {  # by the beginning of the file's name, first match wins
     "full_": check_full_size,
 }
 NOT_YET = ("controlnet",)
+WIDTH, ROW_HEIGHT = 9.0, 0.3  # inches
 
 
 @dataclass(frozen=True)
@@ -82,3 +85,32 @@ def check_file(path):
             )
     except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         yield Row(name, "ERROR", note=f"{type(error).__name__}: {error}")
+
+
+def plot_rows(rows, path):
+    """Draw every row that has a number to a PNG file, the rows of one file on one line."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = [row for row in rows if row.check is not None]
+    files = list(dict.fromkeys(row.file for row in rows))
+    figure, axes = pyplot.subplots(figsize=(WIDTH, 1.2 + ROW_HEIGHT * len(files)))
+    for row in rows:
+        line = files.index(row.file)
+        error = max(row.check.error, 1e-9)  # exact agreement has no place on a logarithmic axis
+        axes.plot(error, line, "o", color="tab:green" if row.check.passed else "tab:red", markersize=5, alpha=0.7)
+        axes.plot(row.check.bound, line, "|", color="black", markersize=12)
+    axes.set_xscale("log")
+    axes.set_xlim(5e-10, 3e-4)
+    axes.set_ylim(len(files) - 0.5, -0.5)
+    axes.set_yticks(range(len(files)), files, fontsize=8)
+    axes.set_xlabel("relative error against the reference release (dot) and its bound (bar); 1e-9: exact")
+    passed = sum(row.check.passed for row in rows)
+    axes.set_title(f"{passed} of {len(rows)} cases within their bound", fontsize=10)
+    axes.grid(axis="x", color="0.93")
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=90)
+    pyplot.close(figure)

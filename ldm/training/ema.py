@@ -6,9 +6,9 @@ from pathlib import Path
 import paddle
 from paddlenlp.trainer import TrainerCallback
 
-from ldm.training.checkpoint import EMA_FILE
+from ldm.training.checkpoints.files import EMA_FILE
+from ldm.training.checkpoints.restore import damaged
 from ldm.training.optimizer import master_weights
-from ldm.training.restore import damaged
 from ldm.weights.files import TensorFile, state_entries, write_tensors
 from ldm.weights.plan import check_same_shapes
 
@@ -68,7 +68,7 @@ class Average:
 
 
 def read_average(path, keys, shadows) -> tuple[list, int]:
-    """The tensors under `keys` of an average's file, in the shapes of `shadows` and finite, and the steps behind them."""
+    """The tensors `keys` of an average's file, checked to be finite and in the shapes of `shadows`, and their number of steps."""
     with TensorFile(path) as file:
         check_same_shapes(file.shapes, {key: tuple(shadow.shape) for key, shadow in zip(keys, shadows)}, str(path))
         done = file.metadata.get(STEP_KEY, "")
@@ -77,7 +77,7 @@ def read_average(path, keys, shadows) -> tuple[list, int]:
         values = [file.read(key) for key in keys]
     for key, value in zip(keys, values):
         if value.dtype != paddle.float32 or not bool(paddle.isfinite(value).all()):
-            raise damaged(path, f"has NaN or infinity in {key}, or other numbers than float32")
+            raise damaged(path, f"has NaN or infinity in {key}, or is not float32")
     return values, int(done)
 
 

@@ -1,32 +1,25 @@
-"""What the training scripts at the top level and in scripts/ share: a command line becomes a run."""
+"""A trainer's command line becomes a run."""
 
 import os
 import signal
+from importlib import import_module
 
-from ldm.child_processes import get_signal_at_parents_end
-from ldm.cli import run
-from ldm.runtime import prepare
+from ldm.common.child_processes import get_signal_at_parents_end
+from ldm.common.runtime import prepare
 
 # Set by Paddle's launcher, and by others for it
 RANKS = "PADDLE_TRAINERS_NUM"
-STOPPED = "the same command goes on from the last complete checkpoint."
 
 
-def training_program(name: str, module: str, argv=None) -> int:
-    """Run the trainer that `ldm.training.<module>` describes by `GROUPS` and `build_task`; the exit status."""
-    return run(name, lambda: _train(module, argv), argv, STOPPED)
-
-
-def _train(module: str, argv):
+def run_trainer(task: str, argv=None):
+    """Train what `ldm.training.tasks.<task>` describes by `GROUPS` and `build_task`. argv None: the process's own."""
     if int(os.environ.get(RANKS) or 1) > 1:  # a rank whose launcher was killed would wait for others for ever
         get_signal_at_parents_end(signal.SIGTERM, os.getppid())
     prepare()
-    from importlib import import_module
-
-    from ldm.training.arguments import parse_into
-    from ldm.training.console import prepare_log
+    from ldm.training.flags.arguments import parse_into
     from ldm.training.run import train
+    from ldm.training.watching.console import prepare_log
 
     prepare_log()
-    trainer = import_module(f"ldm.training.{module}")
+    trainer = import_module(f"ldm.training.tasks.{task}")
     train(trainer.build_task, *parse_into(trainer.GROUPS, argv))

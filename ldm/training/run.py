@@ -6,16 +6,16 @@ from pathlib import Path
 
 import paddle
 
-from ldm.atomic import atomic_path
-from ldm.images import check_writable
-from ldm.training.arguments import resolved
-from ldm.training.bad_batch import replay
-from ldm.training.lock import output_lock
-from ldm.training.preflight import preflight, untouched_output
-from ldm.training.rank_store import hear_one_goodbye
+from ldm.common.atomic import atomic_path
+from ldm.common.images import check_writable
+from ldm.training.checkpoints.lock import output_lock
+from ldm.training.checkpoints.staging import discard, last_complete, problem_of, tidy
+from ldm.training.distributed import log_one_disconnect
+from ldm.training.flags.arguments import resolved
+from ldm.training.non_finite.batch import replay
+from ldm.training.preflight.checks import preflight, untouched_output
 from ldm.training.task import Task
 from ldm.training.trainer import CascadeTrainer
-from ldm.training.whole import discard, last_whole, problem_of, tidy
 
 
 def find_checkpoint(args):
@@ -41,7 +41,7 @@ def find_checkpoint(args):
         return str(named)
     if args.overwrite_output_dir:
         return None
-    checkpoint = last_whole(output, say)
+    checkpoint = last_complete(output, say)
     return str(checkpoint) if checkpoint else None
 
 
@@ -55,7 +55,7 @@ def build_trainer(build_task, *groups) -> CascadeTrainer:
     """The trainer of the task that `build_task(*groups)` makes; the last of `groups` are the training arguments."""
     args = groups[-1]
     if args.world_size > 1 and args.process_index == 0:
-        hear_one_goodbye()
+        log_one_disconnect()
     task: Task = build_task(*groups)
     return CascadeTrainer(task, args=args)
 
@@ -64,7 +64,7 @@ def replay_bad_batch(trainer: CascadeTrainer, path, checkpoint):
     """Run a saved batch through the weights of `checkpoint` (None: those a run starts from); where it goes bad."""
     trainer.load_weights(checkpoint)
     with trainer.autocast_smart_context_manager():
-        origin = replay(trainer.task.model, path)
+        origin = replay(trainer.task, path)
     print(f"{path} with {checkpoint or 'the weights a run starts from'}: loss {origin.loss:g}; {origin}.")
     return origin
 
@@ -76,7 +76,7 @@ def dry_run(build_task, *groups):
         checkpoint = find_checkpoint(args)
         trainer = build_trainer(build_task, *groups)
         trainer.load_weights(checkpoint)
-        return preflight(trainer, groups, checkpoint)
+        return preflight(trainer, checkpoint)
 
 
 def train(build_task, *groups):
@@ -100,7 +100,7 @@ def _train(build_task, *groups):
     if args.replay_bad_batch:
         return replay_bad_batch(trainer, args.replay_bad_batch, checkpoint)
     if args.preflight:
-        preflight(trainer, groups, checkpoint)
+        preflight(trainer, checkpoint)
     if args.overwrite_output_dir and checkpoint is None and args.local_process_index == 0:
         discard(args.output_dir)
     if args.should_save:

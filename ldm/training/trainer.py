@@ -2,22 +2,23 @@
 
 import paddle
 
-from ldm.batch_norms import batch_norms
 from ldm.stage import evaluating
-from ldm.training.bad_batch import BatchRecord
-from ldm.training.bad_numbers import Guard
-from ldm.training.callbacks import GradientNorm, Look
-from ldm.training.checkpointing import CheckpointingTrainer
-from ldm.training.console import use_readable_lines
-from ldm.training.draws import dropout_seed, streams
+from ldm.training.batch_norms import batch_norms
+from ldm.training.batches.draws import dropout_seed, streams
+from ldm.training.batches.loader import TimedDataLoader
+from ldm.training.batches.order import RunSampler, fixed_batches
+from ldm.training.checkpoints.save_on_signal import SaveOnSignal
+from ldm.training.checkpoints.trainer import CheckpointingTrainer
 from ldm.training.ema import Average, AverageUpdate
-from ldm.training.levels import LevelLosses
+from ldm.training.noise_levels import Weighting
+from ldm.training.non_finite.batch import BatchRecord
+from ldm.training.non_finite.guard import Guard
 from ldm.training.optimizer import adamw
-from ldm.training.pace import Pace, TimedDataLoader
-from ldm.training.sampler import RunSampler, fixed_batches
-from ldm.training.save_on_signal import SaveOnSignal
 from ldm.training.task import Task
-from ldm.training.weighting import Weighting
+from ldm.training.watching.callbacks import GradientNorm, ImageLogger
+from ldm.training.watching.console import use_readable_lines
+from ldm.training.watching.noise_level_losses import NoiseLevelLosses
+from ldm.training.watching.pace import Pace
 
 
 class CascadeTrainer(CheckpointingTrainer):
@@ -35,7 +36,7 @@ class CascadeTrainer(CheckpointingTrainer):
         )
         self._check_supported()
         args = self.args
-        self.weighting = Weighting(task.model, args.loss_weight, args.min_snr_gamma, args.p2_shift, args.noise_shift)
+        self.weighting = Weighting(task.stage, args.loss_weight, args.min_snr_gamma, args.p2_shift, args.noise_shift)
         self.guard = Guard(self)
         self.add_callback(self.guard)
         norms = batch_norms(task.model)
@@ -48,19 +49,19 @@ class CascadeTrainer(CheckpointingTrainer):
         if self.args.ema_decay > 0:
             self.average = Average(task.model, self.args.ema_decay)
             self.add_callback(AverageUpdate(self.average))
-        self.levels, self.pace, self.look = LevelLosses(), Pace(self._periods()), Look(self)
+        self.noise_level_losses = NoiseLevelLosses()
+        self.pace, self.image_logger = Pace(self._periods()), ImageLogger(self)
         use_readable_lines(self)
         if args.save_on_signal:
             self.add_callback(SaveOnSignal())
-        self.add_callback(self.look)  # after the average is updated, and where there is a line to print on
+        self.add_callback(self.image_logger)  # after the average is updated, and where there is a line to print on
 
     def _check_supported(self):
         """ValueError for flags that this model or this way of training cannot honour."""
-        args = self.args
-        layers = self.task.model.sublayers(include_self=True)
-        if args.recompute and not any(hasattr(layer, "enable_recompute") for layer in layers):
+        args, stage = self.args, self.task.stage
+        if args.recompute and stage is None:
             raise ValueError("--recompute True: nothing that is trained here can recompute its blocks. Leave it out.")
-        if self._keeps_master_weights() and not hasattr(self.task.model, "unet"):
+        if self._keeps_master_weights() and stage is None:
             raise ValueError("--fp16_opt_level O2 is for Stage B and Stage C. Use --fp16_opt_level O1 here.")
         if args.ema_decay > 0 and args.sharding and self._keeps_master_weights():
             raise ValueError(
@@ -70,8 +71,8 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def _decorate_exclude_layers(self, model):
         """What stays float32 under O2: a semantic encoder that is trained along, which always computes in it."""
-        trained_along = getattr(model, "effnet", None)
-        return super()._decorate_exclude_layers(model) + ([] if trained_along is None else [trained_along])
+        encoder = self.task.encoder
+        return super()._decorate_exclude_layers(model) + ([] if encoder is None else [encoder])
 
     def _keeps_master_weights(self) -> bool:
         return self.args.fp16_opt_level == "O2" and (self.args.fp16 or self.args.bf16)
@@ -84,9 +85,9 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def train(self, resume_from_checkpoint=None, **options):
         """PaddleNLP's, after the pictures of the weights that the run starts from are made."""
-        self.levels = LevelLosses()  # whatever was tried before is no part of the run
+        self.noise_level_losses = NoiseLevelLosses()  # whatever was tried before is no part of the run
         self.guard.resumed_from = resume_from_checkpoint
-        self.look.keep_base()
+        self.image_logger.keep_base()
         return super().train(resume_from_checkpoint, **options)
 
     # Data -------------------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class CascadeTrainer(CheckpointingTrainer):
         args = self.args
         if args.max_steps > 0:
             return args.max_steps
-        mix, samples = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
+        mix, samples = self.train_dataset.mix, len(self.train_dataset)
         if mix is not None:  # an epoch is one of the set's own samples
             samples = mix.own / (1 - mix.share)
         return max(1, int(samples * args.num_train_epochs) // self._samples_per_step())
@@ -135,30 +136,28 @@ class CascadeTrainer(CheckpointingTrainer):
 
     def compute_loss(self, model, inputs, return_outputs=False):
         step, micro_step, seed = self.state.global_step, self._micro_step, self.args.seed
-        arguments = self._arguments(inputs, seed, step, micro_step)
+        drawn = self.drawn(inputs, seed, step, micro_step)
         for norm in self.frozen_norms:  # the Trainer puts the whole model into training mode before every step
             norm.training = False
         rank, indices = self.args.dataset_rank, inputs["index"].tolist()
         masks = dropout_seed(seed, step, micro_step, rank)
-        self.guard.took(BatchRecord(step, micro_step, rank, indices, masks, arguments))
+        self.guard.took(BatchRecord(step, micro_step, rank, indices, masks, drawn))
         paddle.seed(masks)
-        loss = model(**arguments)
+        loss = self.task.loss(drawn, model)
         self.weighting.collect()
-        self.levels.collect(getattr(self.task.model, "objective", None))
+        self.noise_level_losses.collect(self.task.objective)
         return (loss, {"loss": loss}) if return_outputs else loss
 
-    def _arguments(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
-        """A collated batch -> the model's arguments, random ones included."""
-        batch = {name: value for name, value in inputs.items() if name != "index"}
-        indices = inputs["index"].tolist()
-        return batch | self.task.draw(streams(seed, step, micro_step, indices), batch, times)
+    def drawn(self, inputs, seed: int, step: int, micro_step: int, times=None) -> dict:
+        """A collated batch with what is drawn for it in a step."""
+        return self.task.drawn(inputs, streams(seed, step, micro_step, inputs["index"].tolist()), times)
 
     def fixed_losses(self) -> dict:
         """`fixed_loss` of the weights, and of their average where there is one, as log entries.
 
         With --preservation_path also that of the weights on that set: where it rises, what it stands for is forgotten.
         """
-        losses, mix = {"fixed_loss": self.fixed_loss()}, getattr(self.train_dataset, "mix", None)
+        losses, mix = {"fixed_loss": self.fixed_loss()}, self.train_dataset.mix
         if mix is not None:
             losses["fixed_loss_preserved"] = self.fixed_loss(first=mix.own)
         if self.average is not None:
@@ -173,15 +172,15 @@ class CascadeTrainer(CheckpointingTrainer):
         Where there are noise levels it is weighed by P2 whatever --loss_weight says, so that runs can be compared.
         """
         batch_size = self.args.per_device_train_batch_size
-        mix, end = getattr(self.train_dataset, "mix", None), len(self.train_dataset)
+        mix, end = self.train_dataset.mix, len(self.train_dataset)
         count = min(max(samples, batch_size), (mix.own if mix is not None and first < mix.own else end) - first)
         times, total = (paddle.arange(count, dtype="float32") + 0.5) / count, 0.0
         with evaluating(self.task.model), self.weighting.comparable(), self.autocast_smart_context_manager():
             for chosen in fixed_batches(self.train_dataset, count, batch_size, first):
                 items = self.data_collator([self.train_dataset[index] for index in chosen])
                 inputs = {name: paddle.to_tensor(value) for name, value in items.items()}
-                arguments = self._arguments(inputs, 0, 0, 0, times[paddle.to_tensor(chosen) - first])
-                total += float(self.task.model(**arguments)) * len(chosen)
+                drawn = self.drawn(inputs, 0, 0, 0, times[paddle.to_tensor(chosen) - first])
+                total += float(self.task.loss(drawn)) * len(chosen)
         return total / count
 
     def _maybe_log_save_evaluate(self, tr_loss, model, epoch, ignore_keys_for_eval, **options):
@@ -197,7 +196,7 @@ class CascadeTrainer(CheckpointingTrainer):
         history, entry = self.state.log_history, self.gradient_norm.added_to(logs)
         if "loss" in logs:
             entry = {name: value for name, value in entry.items() if not name.startswith("interval_")}
-            entry |= self.levels.take() | self.pace.entries(self._samples_per_step(), self.state.max_steps)
+            entry |= self.noise_level_losses.take() | self.pace.entries(self._samples_per_step(), self.state.max_steps)
         super().log(entry, **options)
         self.state.log_history = [*history, {**entry, "global_step": self.state.global_step}]
 

@@ -1,7 +1,7 @@
 """Constructor arguments that a file brings along: names, types and bounds, checked before a network is built of them.
 
-Names and defaults are the constructors' own; what a value may be is one table per network. A bound is where nobody
-trains, not where something breaks: behind it no tensor's size overflows, and no network takes long to be built without
+Names and defaults are the constructors' own; what a value may be is one table per network. The bounds lie
+beyond any network that is trained: within them no tensor's size overflows, and no network takes long to build without
 its weights. How large a network may be is the file's to say: its tensors must be as many as the layers described.
 """
 
@@ -16,7 +16,7 @@ MOST_LAYERS = 10_000  # the largest network has about 200
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of value: in words, and whether a value is one."""
+    """A type of value: its description, and a test for it."""
 
     words: str
     fits: Callable

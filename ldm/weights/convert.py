@@ -1,73 +1,30 @@
-"""Official checkpoint -> Paddle file and back, streamed."""
+"""Official checkpoints -> Paddle files and back, streamed: a tensor, a file, a release folder."""
 
 import json
+import shutil
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from ldm.weights.files import DTYPES, FLOAT_DTYPES, TensorFile, state_entries, write_tensors
-from ldm.weights.plan import WeightsMismatch, check_same_shapes, dropped_keys, plan_conversion, release_key_of
-from ldm.weights.rules import RULES, Layout
+from ldm.weights.detect import detect_network
+from ldm.weights.files import DTYPES, TensorFile, state_entries, write_tensors
+from ldm.weights.plan import (
+    LAYOUT_KEY,
+    PADDLE_LAYOUT,
+    check_dtype,
+    dropped_keys,
+    network_shapes,
+    plan_loading,
+    release_key_of,
+)
+from ldm.weights.release import CONFIG, build_unfilled, network_config
+from ldm.weights.rules import RULES
 
-LAYOUT_KEY, PADDLE_LAYOUT = "layout", "paddle"
-STORED_FLOATS = (*FLOAT_DTYPES, "float64")
-
-
-def network_shapes(network: paddle.nn.Layer) -> dict:
-    """{key: shape} of a network's state dict; works on one built inside `paddle.LazyGuard()`."""
-    return {key: tuple(tensor.shape) for key, tensor in network.state_dict().items()}
-
-
-def release_shapes(network: paddle.nn.Layer, name: str) -> dict:
-    """{release key: release shape} of a network, batch counters included."""
-    shapes = {}
-    for key, shape in network_shapes(network).items():
-        release_key, rule = release_key_of(RULES[name], key)
-        shapes[release_key] = rule.layout.shape_to_release(shape)
-    return shapes | {key: () for key in dropped_keys(RULES[name], shapes)}
-
-
-def is_paddle_layout(file: TensorFile) -> bool:
-    """Whether a file was written by us (metadata says so); a file that says nothing is taken as the official layout."""
-    layout = file.metadata.get(LAYOUT_KEY, PADDLE_LAYOUT)
-    if layout != PADDLE_LAYOUT:
-        raise ValueError(
-            f"{file.path}: the metadata's {LAYOUT_KEY!r} is {layout!r:.100}, known is {PADDLE_LAYOUT!r}; the official "
-            "layout has none."
-        )
-    return LAYOUT_KEY in file.metadata
-
-
-def plan_loading(file: TensorFile, network: paddle.nn.Layer, name: str) -> list:
-    """[(our key, file's key, layout)] for a file of either layout; WeightsMismatch lists every problem."""
-    targets = network_shapes(network)
-    if is_paddle_layout(file):
-        check_same_shapes(file.shapes, targets, str(file.path))
-        plan = [(key, key, Layout.SAME) for key in targets]
-    else:
-        moves = plan_conversion(file.shapes, targets, RULES[name], str(file.path))
-        plan = [(move.paddle_key, move.release_key, move.rule.layout) for move in moves]
-    check_float(file, [theirs for _, theirs, _ in plan])
-    return plan
-
-
-def check_float(file: TensorFile, keys):
-    """WeightsMismatch if any of these tensors is stored as anything but numbers that weights can be."""
-    others = [f"{key} ({file.dtypes[key]})" for key in keys if DTYPES.get(file.dtypes[key]) not in STORED_FLOATS]
-    if others:
-        rest = f" and {len(others) - 8} more" if len(others) > 8 else ""
-        raise WeightsMismatch(
-            f"{file.path} has {len(others)} tensors of a type that weights do not have here: {', '.join(others[:8])}{rest}. "
-            f"Known are {', '.join(STORED_FLOATS)}: convert it with the program that wrote it."
-        )
-
-
-def check_dtype(dtype: str):
-    """ValueError unless `dtype` is one that weights can have."""
-    if dtype not in FLOAT_DTYPES:
-        raise ValueError(f"Unknown dtype {dtype!r}: choose one of {', '.join(FLOAT_DTYPES)}.")
+UNETS = ("stage_c", "stage_b")
+OTHERS = ("stage_a", "effnet", "previewer")
+CLIP_FOLDERS = ("text_encoder", "image_encoder", "tokenizer")
 
 
 def convert_file(
@@ -143,3 +100,52 @@ def _then(convert, load):
 
 def _target_dtype(stored: str, dtype):
     return dtype if dtype is not None else DTYPES[stored]
+
+
+def convert_one(source, target, kinds, dtype=None, to_release=False, progress=iter) -> str:
+    """Convert one file if it holds one of `kinds`; returns the kind. ValueError otherwise."""
+    with TensorFile(source) as file:
+        kind = detect_network(file)
+    if kind not in kinds:
+        raise ValueError(f"{source} holds {kind}; this script converts {', '.join(kinds)}.")
+    network = build_unfilled(kind, network_config(source, kind), f"{source}: {CONFIG}")
+    convert_file(source, target, network, kind, dtype, to_release, progress)
+    return kind
+
+
+def files_of_kinds(folder, kinds) -> list[Path]:
+    """The safetensors files of a release folder that hold one of `kinds`; FileNotFoundError if there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is neither a safetensors file nor a folder of them.")
+    found = []
+    for path in sorted(folder.glob("*.safetensors")):
+        with TensorFile(path) as file:
+            if detect_network(file) in kinds:
+                found.append(path)
+    if not found:
+        raise FileNotFoundError(f"{folder} has no safetensors file of {', '.join(kinds)}.")
+    return found
+
+
+def plan_paths(source, output, kinds) -> list[tuple[Path, Path]]:
+    """[(file, where it goes)]: a file to a file or into a folder, a folder to a folder (default: NAME_paddle)."""
+    source = Path(source)
+    if source.is_file():
+        target = Path(output) if output else source.with_name(f"{source.stem}_paddle.safetensors")
+        return [(source, target if target.suffix == ".safetensors" else target / source.name)]
+    target = Path(output) if output else source.with_name(f"{source.name}_paddle")
+    if target.suffix == ".safetensors":
+        raise ValueError(f"--output {target} names a file, but the input is a folder: name a folder.")
+    return [(path, target / path.name) for path in files_of_kinds(source, kinds)]
+
+
+def copy_clip_folders(source, target) -> list[str]:
+    """Copy the CLIP towers and the tokeniser, which are read in Hugging Face's format as they are."""
+    copied = []
+    for name in CLIP_FOLDERS:
+        folder, destination = Path(source) / name, Path(target) / name
+        if folder.is_dir() and folder.resolve() != destination.resolve():
+            shutil.copytree(folder, destination, dirs_exist_ok=True)
+            copied.append(name)
+    return copied

@@ -1,8 +1,8 @@
-"""Which version of a network a checkpoint holds, told from its shapes and metadata alone."""
+"""Which network and version a checkpoint holds, from its shapes and metadata alone."""
 
-from ldm.json_files import parse_json
-from ldm.weights.convert import is_paddle_layout
+from ldm.common.json_files import parse_json
 from ldm.weights.files import TensorFile
+from ldm.weights.plan import is_paddle_layout
 from ldm.weights.rules import RULES
 
 TELLING_KEYS = {  # key, axis of its official (out, in) shape, what the side says
@@ -21,7 +21,7 @@ def stored_config(file: TensorFile):
 
 
 def note(file: TensorFile, name: str) -> str:
-    """A text of the metadata, of a length that is worth reading. KeyError where there is none."""
+    """A text of the metadata; ValueError for one that is too long. KeyError where there is none."""
     if len(file.metadata[name]) > LONGEST_NOTE:
         raise ValueError(
             f"{file.path}: the metadata's {name!r} has {len(file.metadata[name])} characters, more than the "

@@ -4,13 +4,12 @@ import errno
 import json
 import os
 import struct
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import paddle
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.weights.finite import all_finite
 from ldm.weights.header import BYTES, open_regular, read_header
 
@@ -22,7 +21,7 @@ LARGEST_VALUE = {"float16": 65504.0, "bfloat16": 3.3895e38, "float32": 3.4028e38
 
 # Read at once: what stays in a core's cache, and enough rows that a transposed one is written by whole cache lines
 BLOCK, ROWS = 1 << 18, 256
-GAP = 32  # numbers between rows that are read down their columns: see `_apart`
+GAP = 32  # elements between rows that are read column by column: see `_padded_rows`
 
 
 class TensorFile:
@@ -40,13 +39,14 @@ class TensorFile:
         self.path = Path(path)
         self._file = open_regular(self.path)
         try:
-            self._status = os.fstat(self._file.fileno())
-            header = read_header(self._file, self._status.st_size)
+            status = os.fstat(self._file.fileno())
+            header = read_header(self._file, status.st_size)
         except ValueError as error:
             self._file.close()
             raise ValueError(
                 f"{self.path} is not a complete safetensors file ({error}): download or write it again."
             ) from error
+        self.stamp = stamp(status)
         self.metadata, self._data_start, tensors = header.metadata, header.data_start, header.tensors
         if tensors and all(key.startswith("state_dict.") for key in tensors):
             tensors = {key.removeprefix("state_dict."): entry for key, entry in tensors.items()}
@@ -58,6 +58,9 @@ class TensorFile:
         return self
 
     def __exit__(self, *_):
+        self.close()
+
+    def close(self):
         self._file.close()
 
     def keys(self):
@@ -65,15 +68,14 @@ class TensorFile:
 
     def check_unchanged(self):
         """ValueError if the file was written to since it was opened: what has been read may be half of either state."""
-        now = os.fstat(self._file.fileno())
-        if (now.st_size, now.st_mtime_ns) != (self._status.st_size, self._status.st_mtime_ns):
+        if stamp(os.fstat(self._file.fileno())) != self.stamp:
             raise ValueError(f"{self.path} was changed while it was read: wait until it is complete, and start again.")
 
     def read(self, key) -> paddle.Tensor:
         """One tensor, on the CPU, in the file's dtype."""
         return paddle.to_tensor(self._read_raw(key), place=paddle.CPUPlace())  # uint16 becomes bfloat16
 
-    def expect(self, key):
+    def prefetch(self, key):
         """Have the system read a tensor ahead."""
         start, end = self._offsets[key]
         if hasattr(os, "posix_fadvise"):  # Linux
@@ -98,7 +100,7 @@ class TensorFile:
             raw = part if in_place else np.empty(part.shape, dtype)
             self._fill(key, raw, first * row_bytes)
             if not part.flags.c_contiguous:
-                raw = _apart(raw)
+                raw = _padded_rows(raw)
             # Where they disagree, numpy's inner loop takes the last axis: let it be the one of neighbours in `values`
             part, raw = part.T, raw.T
             if self.dtypes[key] == "BF16":
@@ -158,6 +160,11 @@ class TensorFile:
         return ValueError(f"{self.path} ends within {key}: download or write it again.")
 
 
+def stamp(status: os.stat_result) -> tuple:
+    """What another file in its place, or writing to it, changes."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def _widened(raw: np.ndarray, stored: str) -> np.ndarray:
     """Stored values as numpy computes with them: bfloat16's bits become float32."""
     if stored != "BF16":
@@ -165,8 +172,8 @@ def _widened(raw: np.ndarray, stored: str) -> np.ndarray:
     return (raw.reshape(-1).astype(np.uint32) << 16).view(np.float32).reshape(raw.shape)
 
 
-def _apart(rows: np.ndarray) -> np.ndarray:
-    """A copy whose rows do not begin a power of two apart, where a column's numbers would drive each other from the cache."""
+def _padded_rows(rows: np.ndarray) -> np.ndarray:
+    """A copy whose rows do not start a power of two apart: reading a column of such rows evicts its own cache lines."""
     length = rows[0].size
     room = np.empty((len(rows), length + GAP), rows.dtype)[:, :length].reshape(rows.shape)
     room[...] = rows
@@ -175,11 +182,7 @@ def _apart(rows: np.ndarray) -> np.ndarray:
 
 def state_entries(state: dict, dtype: str) -> list:
     """{key: tensor} as the entries of `write_tensors`."""
-    return [(key, dtype, tuple(tensor.shape), partial(_itself, tensor)) for key, tensor in state.items()]
-
-
-def _itself(tensor):
-    return tensor
+    return [(key, dtype, tuple(tensor.shape), lambda tensor=tensor: tensor) for key, tensor in state.items()]
 
 
 def write_tensors(path, entries, metadata: dict, progress=iter, allow_non_finite: bool = False):

@@ -6,8 +6,8 @@ from math import prod
 import numpy as np
 import paddle
 
-from ldm.weights.convert import plan_loading
 from ldm.weights.files import TensorFile
+from ldm.weights.plan import plan_loading
 from ldm.weights.rules import Layout
 
 SAMPLE = 64  # values of each tensor that are looked at

@@ -1,13 +1,14 @@
-"""Whether stored numbers are finite, in every precision that weights have."""
+"""Whether arrays and tensors are finite, in every precision that weights have."""
 
 import numpy as np
+import paddle
 
-BLOCK = 1 << 16  # numbers looked at together: they are still in the cache when they are
+BLOCK = 1 << 16  # elements checked at once: few enough to stay in the cache
 EXPONENTS = {"uint16": np.uint16(0x7F80), "float16": np.uint16(0x7C00)}  # all set in NaN and infinity alone
 
 
 def all_finite(values: np.ndarray) -> bool:
-    """Whether an array has neither NaN nor infinity; uint16 are the bits of bfloat16, other integers always finite.
+    """Whether an array has neither NaN nor infinity; uint16 are bfloat16's bits, other integers are always finite.
 
     About 20 GB of float32 a second on one core, 12 GB of half precision.
     """
@@ -22,3 +23,16 @@ def _block_finite(block, exponent) -> bool:
         return bool(np.isfinite(block).all())
     bits = block.view(np.uint16)  # eight times as fast as numpy's isfinite of float16
     return not ((bits & exponent) == exponent).any()
+
+
+@paddle.no_grad()
+def finite(value) -> bool:
+    """Whether every element of a tensor, or of a list or tuple of them, is neither NaN nor infinity; of anything else, True.
+
+    A sum is finite as soon as its elements are, unless it overflows: only then each of them is looked at.
+    """
+    if isinstance(value, (list, tuple)):
+        return all(map(finite, value))
+    if not isinstance(value, paddle.Tensor) or not value.is_floating_point():
+        return True
+    return bool(paddle.isfinite(value.sum(dtype="float32"))) or bool(paddle.isfinite(value).all())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
-from ldm.json_files import unique_keys
+from ldm.common.json_files import unique_keys
 
 BYTES = {
     **{"F64": 8, "I64": 8, "U64": 8, "F32": 4, "I32": 4, "U32": 4, "F16": 2, "BF16": 2, "I16": 2, "U16": 2},
@@ -51,7 +51,7 @@ def read_header(file, size: int) -> Header:
     if length > LARGEST:
         raise ValueError(f"its header is said to have {length} bytes, at most {LARGEST} are read")
     if length > size - 8:
-        raise ValueError(f"its header ends {length + 8 - size} bytes behind the file")
+        raise ValueError(f"its header ends {length + 8 - size} bytes beyond the file's end")
     content = _parsed(_read(file, length))
     metadata = content.pop("__metadata__", {})
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):

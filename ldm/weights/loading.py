@@ -4,15 +4,51 @@ import ctypes
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import paddle
 
-from ldm.weights.convert import check_dtype, plan_loading
-from ldm.weights.files import TensorFile
+from ldm.weights.files import TensorFile, stamp
+from ldm.weights.plan import check_dtype, plan_loading
 
 THREADS = min(8, 2 * (os.cpu_count() or 1))  # two for a core: one of them often waits for the disk
+MOST_OPEN = 16  # files that are kept open until they are loaded
 AHEAD = 8 * THREADS  # tensors under way: no thread waits for a large one, and the system reads them meanwhile
+
+_opened: dict[str, tuple] = {}  # path: (TensorFile, whether it has been loaded); the least recently used first
+
+
+@contextmanager
+def opened(path, loading: bool = False):
+    """The TensorFile of `path`, opened once for all that is asked of it: the file that was judged is the one that is loaded.
+
+    A file that has changed since, in size, time or inode, is opened anew. loading: its data are read now, after which it is
+    closed; what its header says is known further on.
+    """
+    place = os.path.abspath(path)
+    file, loaded = _opened.pop(place, (None, False))
+    if file is not None and (loading and loaded or not _is_current(path, file)):
+        file.close()
+        file = None
+    file = TensorFile(path) if file is None else file
+    file.path = Path(path)  # as it is called this time
+    _opened[place] = file, loaded or loading
+    try:
+        yield file
+    finally:
+        if loading:
+            file.close()
+        while len(_opened) > MOST_OPEN:
+            _opened.pop(next(iter(_opened)))[0].close()
+
+
+def _is_current(path, file: TensorFile) -> bool:
+    try:
+        return stamp(os.stat(path)) == file.stamp
+    except OSError:
+        return False
 
 
 def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float32"):
@@ -28,11 +64,11 @@ def load_weights(network: paddle.nn.Layer, path, name: str, dtype: str = "float3
         reading.result()
         fill(targets[key], value, _stored_dtype(key, dtype))
 
-    with TensorFile(path) as file, ThreadPoolExecutor(THREADS) as pool:
+    with opened(path, loading=True) as file, ThreadPoolExecutor(THREADS) as pool:
         for ours, theirs, layout in plan_loading(file, network, name):
             # paddle.empty takes a device from Paddle 3.2 on only
             value = paddle._C_ops.empty(targets[ours].shape, paddle.float32, paddle.CPUPlace())
-            file.expect(theirs)
+            file.prefetch(theirs)
             reading = pool.submit(file.read_into, theirs, layout.released_view(memory_of(value)))
             under_way.append((ours, value, reading))
             if len(under_way) > AHEAD:

@@ -13,7 +13,7 @@ import numpy as np
 
 
 class Layout(Enum):
-    """How a tensor is stored in the two worlds; every value can be undone."""
+    """How a tensor is stored in the release and in Paddle; every value can be undone."""
 
     SAME = "same"
     LINEAR = "linear"  # (out, in) <-> (in, out)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from clip_files import TEXT, VISION
 
-from ldm.clip import ImageEncoder, TextEncoder
-from ldm.rule_clip import write_tokenizer
+from ldm.clip.encoders import ImageEncoder, TextEncoder
+from ldm.demo.rule_clip import write_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ import pytest
 from clip_files import edit_json, edit_weights
 from helpers import ROOT
 
-from ldm.clip import ImageEncoder, TextEncoder
-from ldm.clip_folder import load_image_tower, load_text_tower, load_tokenizer
+from ldm.clip.encoders import ImageEncoder, TextEncoder
+from ldm.clip.folder import load_image_tower, load_text_tower
+from ldm.clip.tokenizer import load_tokenizer
 
 DEMO = ROOT / "assets" / "demo" / "tokenizer"  # with merges, unlike the rule-filled one
 
@@ -49,12 +50,12 @@ TOKENIZERS = {
     "an unknown end token": ("special_tokens_map.json", lambda text: text.replace("endoftext", "end"), "no token of vocab"),
     "a number for a token": ("special_tokens_map.json", lambda text: '{"eos_token": 7}', "eos_token is 7"),
     "an object for a token": ("special_tokens_map.json", lambda text: '{"eos_token": {"a": 7}}', "eos_token is {'a': 7}"),
-    "a limit that is none": ("tokenizer_config.json", lambda text: changed(text, model_max_length="many"), "'many'"),
+    "an invalid limit": ("tokenizer_config.json", lambda text: changed(text, model_max_length="many"), "'many'"),
     "a limit below a caption": ("tokenizer_config.json", lambda text: changed(text, model_max_length=2), "is 2"),
     "a limit of NaN": ("tokenizer_config.json", lambda text: changed(text, model_max_length=float("nan")), "is nan"),
     "a limit of infinity": ("tokenizer_config.json", lambda text: changed(text, model_max_length=float("inf")), "is inf"),
     "another way to decode": ("tokenizer_config.json", lambda text: changed(text, errors="x"), "errors is 'x'"),
-    "a class that is none": ("tokenizer_config.json", lambda text: changed(text, tokenizer_class={}), "tokenizer_class"),
+    "an invalid class": ("tokenizer_config.json", lambda text: changed(text, tokenizer_class={}), "tokenizer_class"),
     "files elsewhere": ("tokenizer_config.json", lambda text: changed(text, vocab_file="/etc/passwd"), "vocab_file"),
     "code": ("tokenizer_config.json", lambda text: changed(text, auto_map={"x": "y.z"}), "auto_map"),
     "tokens beside the vocabulary": ("added_tokens.json", lambda text: '{"[x]": 9}', "is not in vocab.json"),

@@ -1,4 +1,4 @@
-"""ldm.clip_folder: every layout and format that weights come in."""
+"""ldm.clip.folder: every layout and format that weights come in."""
 
 import json
 import socket
@@ -10,7 +10,7 @@ from clip_files import TEXT, VISION, edit_weights, same
 from helpers import distance
 from safetensors.numpy import load_file, save_file
 
-from ldm.clip import ImageEncoder, TextEncoder
+from ldm.clip.encoders import ImageEncoder, TextEncoder
 
 
 @pytest.mark.parametrize("shard", [None, "200KB"])

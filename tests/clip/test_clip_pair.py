@@ -1,4 +1,4 @@
-"""ldm.clip_pair: the loss by hand, what is trained, and learning to match scenes with their captions."""
+"""ldm.clip.pair: the loss by hand, what is trained, and learning to match scenes with their captions."""
 
 import json
 
@@ -8,14 +8,13 @@ import pytest
 from clip_files import edit_json
 from helpers import distance
 
-from ldm.clip import ImageEncoder, TextEncoder
-from ldm.clip_folder import load_tokenizer
-from ldm.clip_pair import ClipPair, retrieval
-from ldm.clip_tower import new_image_tower, new_text_tower, write_tower
-from ldm.rule_clip import write_tokenizer as write_byte_tokenizer
-from ldm.scenes.dataset import SceneSettings, make_example
-from ldm.scenes.render import render
-from ldm.tokenizer_building import write_tokenizer
+from ldm.clip.encoders import ImageEncoder, TextEncoder
+from ldm.clip.pair import ClipPair, retrieval
+from ldm.clip.tokenizer import load_tokenizer, write_tokenizer
+from ldm.clip.tower import new_image_tower, new_text_tower, write_tower
+from ldm.demo.rule_clip import write_tokenizer as write_byte_tokenizer
+from ldm.demo.scenes.dataset import SceneSettings, make_example
+from ldm.demo.scenes.render import render
 
 SIZES = dict(hidden_size=48, intermediate_size=96, projection_dim=32, num_hidden_layers=1, num_attention_heads=2)
 BYTES = dict(vocab_size=514, bos_token_id=512, eos_token_id=513, pad_token_id=513)
@@ -68,7 +67,7 @@ def test_loss_by_hand(pair, batch):
 
 
 def test_embeddings_are_those_the_release_would_give(pair, batch, tmp_path):
-    """What is trained is what `ldm.clip` computes later: pooled at the end token, images normalised alike."""
+    """What is trained is what `ldm.clip.encoders` computes later: pooled at the end token, images normalised alike."""
     ids, mask, pixels = batch
     write_byte_tokenizer(tmp_path / "tokenizer")
     text = TextEncoder(pair.text, load_tokenizer(tmp_path / "tokenizer"))(ids, mask)[1][:, 0].numpy()

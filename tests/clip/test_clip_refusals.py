@@ -1,10 +1,10 @@
-"""ldm.clip_folder: what is refused while loading, and how it is said."""
+"""ldm.clip.folder: what is refused while loading, and how it is said."""
 
 import numpy as np
 import pytest
 from clip_files import TEXT, VISION, edit_json, edit_weights
 
-from ldm.clip import ImageEncoder, TextEncoder
+from ldm.clip.encoders import ImageEncoder, TextEncoder
 
 
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "int8"])

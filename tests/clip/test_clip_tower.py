@@ -1,4 +1,4 @@
-"""ldm.clip_tower: towers from nothing, and back from the folders they are written to."""
+"""ldm.clip.tower: towers from nothing, and back from the folders they are written to."""
 
 import json
 
@@ -9,8 +9,8 @@ from clip_files import TEXT, VISION
 from helpers import distance
 from safetensors.numpy import load_file
 
-from ldm.clip_folder import load_image_tower, load_text_tower
-from ldm.clip_tower import (
+from ldm.clip.folder import load_image_tower, load_text_tower
+from ldm.clip.tower import (
     MARK_STD,
     PATCH_PLACE_STD,
     PLACE_STD,

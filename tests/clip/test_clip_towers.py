@@ -1,4 +1,4 @@
-"""ldm.clip: parity with recorded outputs, masks, autocast, the tokenizer."""
+"""ldm.clip.encoders: parity with recorded outputs, masks, autocast, the tokenizer."""
 
 import shutil
 from pathlib import Path
@@ -10,8 +10,8 @@ from clip_files import TEXT, VISION, edit_json, same
 from helpers import REFERENCE, distance
 from safetensors.numpy import load_file
 
-from ldm.clip import MEAN, STD, ImageEncoder, TextEncoder
-from ldm.clip_format import write_tokenizer_files
+from ldm.clip.encoders import MEAN, STD, ImageEncoder, TextEncoder
+from ldm.clip.files import write_tokenizer_files
 
 PARITY = 1e-5  # relative; float32 kernels that sum in another order differ by less than 1e-6 here
 

@@ -1,4 +1,4 @@
-"""ldm.rule_clip: folders filled by the rule."""
+"""ldm.demo.rule_clip: folders filled by the rule."""
 
 import json
 
@@ -9,8 +9,8 @@ from clip_files import TEXT, VISION
 from helpers import distance
 from safetensors.numpy import load_file
 
-from ldm.clip import ImageEncoder, TextEncoder
-from ldm.rule_clip import write_image_encoder, write_text_encoder
+from ldm.clip.encoders import ImageEncoder, TextEncoder
+from ldm.demo.rule_clip import write_image_encoder, write_text_encoder, write_tokenizer
 
 
 def test_rule_reproduces_the_reference_weights(tmp_path):
@@ -23,9 +23,10 @@ def test_rule_reproduces_the_reference_weights(tmp_path):
         assert {key: theirs[key] for key in ours} == ours
 
 
-def test_rule_folders_load(tokenizer_dir, tmp_path):
+def test_rule_folders_load(tmp_path):
+    write_tokenizer(tmp_path / "tokenizer")
     write_text_encoder(tmp_path / "text", width=32, projection_dim=16, layers=2, heads=2)
-    encoder = TextEncoder.from_folder(tmp_path / "text", tokenizer_dir)
+    encoder = TextEncoder.from_folder(tmp_path / "text", tmp_path / "tokenizer")
     assert (encoder.width, encoder.projection_dim, encoder.max_length) == (32, 16, 77)
     text_embeds, pooled = encoder.encode(["a cat", "a dog", "a cat", "猫"])
     assert np.isfinite(text_embeds.numpy()).all() and np.isfinite(pooled.numpy()).all()

@@ -10,7 +10,7 @@ from PIL import Image
 from ldm.data import image_sizes as module
 from ldm.data.buckets import RATIOS, AspectBuckets
 from ldm.data.image_sizes import image_sizes
-from ldm.data.opening import open_source
+from ldm.data.sources.opening import open_source
 
 
 def test_sides_are_the_releases():
@@ -47,7 +47,7 @@ def test_small_sizes_use_the_ratios_that_still_have_pixels():
         AspectBuckets(16, [[1, 1]])
 
 
-def test_a_share_of_the_visits_takes_a_random_bucket():
+def test_a_share_of_the_views_takes_a_random_bucket():
     buckets = AspectBuckets(768, np.full((20000, 2), 500))
     first, again, later = (buckets.of_epoch(1, epoch) for epoch in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, later)

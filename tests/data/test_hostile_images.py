@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from ldm.data import image_files, transforms
-from ldm.data.opening import open_source
+from ldm.data.sources.opening import open_source
 from ldm.data.transforms import open_rgb, resize_and_crop, upright_size
 
 PIXELS = np.stack([*np.indices((24, 20)) * 10, np.full((24, 20), 99)], axis=-1).astype(

@@ -10,8 +10,8 @@ from PIL import Image
 
 from ldm.data.image_hashes import KeptHashes, hash_images
 from ldm.data.kept_arrays import write_arrays
-from ldm.data.opening import open_source
-from ldm.data.stamps import stamp_of
+from ldm.data.sources.files import stamp_of
+from ldm.data.sources.opening import open_source
 
 
 def write(path, colour):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ldm.data.folder import ImageTextFolder
+from ldm.data.dataset import ImageTextFolder
 from ldm.data.transforms import clip_array, open_rgb, resize_and_crop, to_array, upright_size
 
 

@@ -5,12 +5,11 @@ import pytest
 from helpers import distance
 
 from ldm.diffusion.guidance import Guidance
-from ldm.diffusion.loss import p2_weight
+from ldm.diffusion.loss import denoising_objective, p2_weight
 from ldm.diffusion.noise import NoiseStream
-from ldm.diffusion.objective import denoising_objective
 from ldm.diffusion.prediction import PREDICTIONS, Velocity, prediction_of
 from ldm.diffusion.sampling import SamplingSettings, sample
-from ldm.diffusion.schedule import CosineSchedule, alpha_sigma, diffuse, per_sample
+from ldm.diffusion.schedule import CosineSchedule, diffuse, scales
 from ldm.networks.unet import PREDICTION_TYPES
 
 SHAPE = (2, 4, 4)
@@ -25,7 +24,7 @@ class Oracle:
     def __call__(self, x, r, shift):
         schedule = CosineSchedule()
         log_snr = schedule.log_snr(r)
-        alpha, sigma = (per_sample(scale, x) for scale in alpha_sigma(log_snr))
+        alpha, sigma = scales(log_snr, x)
         x0 = self.x0 + shift
         return prediction_of(self).target(x0, (x - alpha * x0) / sigma, log_snr)
 

@@ -9,8 +9,7 @@ from helpers import REFERENCE, distance
 
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import NoiseStream, RecordedNoise, image_seeds
-from ldm.diffusion.samplers import SAMPLERS
-from ldm.diffusion.sampling import SamplingSettings, sample
+from ldm.diffusion.sampling import SAMPLERS, SamplingSettings, sample
 from ldm.diffusion.schedule import CosineSchedule
 from ldm.networks.stage_c import StageC
 from ldm.parity.record import Record

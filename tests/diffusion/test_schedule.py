@@ -8,8 +8,7 @@ import paddle
 import pytest
 from helpers import array, distance
 
-from ldm.diffusion.loss import AdaptiveWeight, p2_weight, squared_error
-from ldm.diffusion.objective import denoising_objective
+from ldm.diffusion.loss import AdaptiveWeight, denoising_objective, p2_weight, squared_error
 from ldm.diffusion.schedule import CosineSchedule, alpha_sigma, diffuse, training_times, undiffuse
 
 S = 0.008

@@ -1,7 +1,7 @@
 """Programs killed at random moments, on full disks, in read-only folders, with little memory: a table of what is lost.
 
 After each kill every earlier file must be there and every named one complete; brought to its end, each run must make the
-very bytes of the undisturbed one, and leave no process and nothing in /dev/shm behind. Exit status 1 where anything does not.
+very bytes of the uninterrupted one, and leave no process and nothing in /dev/shm behind. Exit status 1 where anything does not.
 """
 
 import argparse
@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT / "tests")
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+sys.path[:1] = [str(ROOT / "tests"), str(ROOT)]  # Python puts tests/faults there
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # two programs share the cores; the same bits in every run
 
 
@@ -39,7 +38,7 @@ def main(argv=None) -> int:
     args = parse(argv)
     from fuzz.forks import prepare_forks
 
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     prepare_forks()
@@ -74,11 +73,11 @@ def import_everything():
     import paddlenlp.transformers  # noqa: F401
     from paddlenlp.transformers import CLIPTokenizer  # noqa: F401
 
-    import ldm.conversion  # noqa: F401
-    import ldm.lora_conversion  # noqa: F401
+    import ldm.adapters.convert  # noqa: F401
     import ldm.pipeline  # noqa: F401
     import ldm.training.run  # noqa: F401
-    from ldm.training import prior  # noqa: F401
+    import ldm.weights.convert  # noqa: F401
+    from ldm.training.tasks import prior  # noqa: F401
 
 
 if __name__ == "__main__":

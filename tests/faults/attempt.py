@@ -36,7 +36,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Undisturbed:
+class Uninterrupted:
     """What a scenario makes when it is left alone, how long it takes, and the bytes of its largest file."""
 
     files: dict
@@ -66,10 +66,10 @@ def made(scenario, folder) -> dict:
     return weights(folder / WORK / "run") if scenario.training else snapshot(folder / WORK)
 
 
-def undisturbed(base: Path, scenario: Scenario) -> Undisturbed:
+def uninterrupted(base: Path, scenario: Scenario) -> Uninterrupted:
     """Run a scenario to its end, alone."""
     adopt_orphans()
-    folder, _ = begin(base, scenario, f"{scenario.name} undisturbed")
+    folder, _ = begin(base, scenario, f"{scenario.name} uninterrupted")
     started = time.monotonic()
     [program] = start(base, scenario, folder)
     if status := program.wait():
@@ -77,13 +77,13 @@ def undisturbed(base: Path, scenario: Scenario) -> Undisturbed:
     seconds = time.monotonic() - started
     left_behind()
     largest = max(path.stat().st_size for path in (folder / WORK).rglob("*") if path.is_file())
-    return Undisturbed(made(scenario, folder), seconds, largest)
+    return Uninterrupted(made(scenario, folder), seconds, largest)
 
 
 def attempt(
-    base: Path, scenario: Scenario, number: int, seed: int, most: int, reference: Undisturbed, plain=False
+    base: Path, scenario: Scenario, number: int, seed: int, most: int, reference: Uninterrupted, plain=False
 ) -> Result:
-    """Kill the program up to `most` times, check after each, then let it end and compare with the undisturbed run."""
+    """Kill the program up to `most` times, check after each, then let it end and compare with the uninterrupted run."""
     rng, result = random.Random(f"{scenario.name}/{seed}/{number}"), Result(scenario.name, number)
     adopt_orphans()
     private = mounts.own_mounts()
@@ -182,7 +182,7 @@ def check_left(result, private, scenario):
 
 
 def finish(base, scenario, folder, result, reference, private):
-    """The same command once more, undisturbed: it ends well, and with the files of the undisturbed run."""
+    """The same command once more, uninterrupted: it ends well, and with the files of the uninterrupted run."""
     [program] = start(base, scenario, folder)
     if status := program.wait():
         result.add("status", [f"the restart ends with status {status}: {program.said()[-1500:]}"])

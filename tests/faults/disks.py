@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 from faults import mounts
-from faults.attempt import Result, Undisturbed, begin, made, start
+from faults.attempt import Result, Uninterrupted, begin, made, start
 from faults.process import adopt_orphans, left_behind
 from faults.scenarios import WORK, Scenario
 from faults.state import complete_checkpoints, problems_of_checkpoints, problems_of_files
@@ -16,7 +16,7 @@ PAGE = 4096
 REMEDIES = re.compile(r"free|room|space|disk|folder|smaller|less|memory|give|choose|writ", re.I)
 
 
-def attempt(base: Path, scenario: Scenario, way: str, number: int, seed: int, reference: Undisturbed) -> Result:
+def attempt(base: Path, scenario: Scenario, way: str, number: int, seed: int, reference: Uninterrupted) -> Result:
     """Run a scenario once on a full disk, a read-only folder or with little memory, then once more as it should be."""
     rng, result = random.Random(f"{scenario.name}/{way}/{seed}/{number}"), Result(f"{way}", number)
     adopt_orphans()

@@ -33,7 +33,8 @@ class Program:
         self.log, self.status = log, None
         self.command = list(map(str, command))
         start = self._start_plain if plain else self._fork
-        self.pid = start(memory, {**os.environ, **(env or {})})
+        this_clone = {"PYTHONPATH": str(ROOT)}  # whichever is installed
+        self.pid = start(memory, {**os.environ, **this_clone, **(env or {})})
 
     def _start_plain(self, memory, env):
         def unlimited():

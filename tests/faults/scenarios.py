@@ -1,7 +1,6 @@
 """The programs that are killed, on small models: what each reads, what is there before it starts, what it writes."""
 
 import shutil
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,7 +124,6 @@ SCENARIOS = (
 
 def make_inputs(base: Path):
     """Everything that the scenarios read, and what earlier runs left. Called in a forked process."""
-    sys.path[:0] = [str(ROOT / "scripts")]
     from fuzz.templates import stir
     from small_release import ARCHITECTURE, images, write_scenes_and_release
 
@@ -138,7 +136,7 @@ def make_inputs(base: Path):
 
 def large(base, architecture, images):
     """A release whose files take long enough to write that a kill meets them half written."""
-    from ldm.untrained import write_untrained_release
+    from ldm.demo.untrained import write_untrained_release
 
     wide = {"c_hidden": [192, 192]}
     captions = [path.read_text() for path in (base / "scenes").rglob("*.txt")]

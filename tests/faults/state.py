@@ -1,4 +1,4 @@
-"""What is on the disk: compared with what was there before, and with what an undisturbed run makes."""
+"""What is on the disk: compared with what was there before, and with what an uninterrupted run makes."""
 
 import hashlib
 import json
@@ -53,9 +53,9 @@ def problems_of_files(folder: Path, before: dict, reference: dict) -> tuple[list
 
 def problems_of_checkpoints(run: Path, complete_before: list) -> tuple[list, list]:
     """(lost, broken): complete checkpoints that are gone without newer ones, and named ones that are not complete."""
-    from ldm.training.whole import numbered, problem_of
+    from ldm.training.checkpoints.staging import checkpoint_folders, problem_of
 
-    problems = {path.name: problem_of(path) for path in numbered(run)}
+    problems = {path.name: problem_of(path) for path in checkpoint_folders(run)}
     broken = [f"{name}: {problem}" for name, problem in problems.items() if problem]
     now = [int(name.split("-")[1]) for name, problem in problems.items() if not problem]
     lost = [
@@ -67,9 +67,9 @@ def problems_of_checkpoints(run: Path, complete_before: list) -> tuple[list, lis
 
 
 def complete_checkpoints(run: Path) -> list[int]:
-    from ldm.training.whole import numbered, problem_of
+    from ldm.training.checkpoints.staging import checkpoint_folders, problem_of
 
-    return [int(path.name.split("-")[1]) for path in numbered(run) if problem_of(path) is None]
+    return [int(path.name.split("-")[1]) for path in checkpoint_folders(run) if problem_of(path) is None]
 
 
 def weights(run: Path) -> dict:

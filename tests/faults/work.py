@@ -24,12 +24,12 @@ class Work:
         self.references, self.numbers = {}, Counter()
 
     def prepare(self):
-        """Make the inputs and what earlier runs left, and every scenario's undisturbed run."""
+        """Make the inputs and what earlier runs left, and every scenario's uninterrupted run."""
         checked(in_fork(lambda: make_inputs(self.base), SECONDS), "the inputs")
         checked(in_fork(self._earlier_runs, SECONDS), "the earlier runs")
         work = [(scenario, [None]) for scenario in self.scenarios]
         runs = each_in_forks(
-            lambda scenario, _: attempt.undisturbed(self.base, scenario), work, self.args.jobs, SECONDS
+            lambda scenario, _: attempt.uninterrupted(self.base, scenario), work, self.args.jobs, SECONDS
         )
         for scenario, _, reference in runs:
             self.references[scenario.name] = checked(reference, scenario.name)

@@ -13,8 +13,7 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[0] = str(ROOT / "tests")
-sys.path[:0] = [str(ROOT / "scripts"), str(ROOT)]
+sys.path[:1] = [str(ROOT / "tests"), str(ROOT)]  # Python puts tests/fuzz there
 os.environ.setdefault(
     "OMP_NUM_THREADS", "1"
 )  # the processes share the cores, and the forks need a parent that computed nothing
@@ -39,7 +38,7 @@ def parse(argv=None):
 
 def main(argv=None) -> int:
     from fuzz.forks import prepare_forks
-    from ldm.runtime import prepare
+    from ldm.common.runtime import prepare
 
     prepare()
     prepare_forks()
@@ -69,15 +68,15 @@ def main(argv=None) -> int:
 
 def load_everything():
     """Import what the programs import, once for all forks."""
-    import cache_features  # noqa: E401, F401
     import paddle  # noqa: F401
     import paddlenlp.trainer  # noqa: F401
     import paddlenlp.transformers  # noqa: F401
     from paddlenlp.transformers import CLIPTokenizer  # noqa: F401
 
-    import inference  # noqa: F401
     import ldm.pipeline  # noqa: F401
-    from ldm.training import prior, program  # noqa: F401
+    import ldm.programs.cache_features  # noqa: F401
+    import ldm.programs.generate  # noqa: F401
+    from ldm.training.tasks import prior  # noqa: F401
 
 
 def one_input(run, kinds, number: int) -> int:

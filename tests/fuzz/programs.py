@@ -21,7 +21,7 @@ def inference(folder: Path, *flags) -> dict:
     """{picture: its pixels' hash}."""
     from PIL import Image
 
-    import inference as program
+    from ldm.programs import generate as program
 
     output = folder / OUTPUTS
     flags = ["--weights", folder / "release", "--output_dir", output, *PICTURE, *flags]
@@ -38,17 +38,17 @@ def train(folder: Path, *flags, output=OUTPUTS, data="few") -> dict:
     """The trainer of the prior; {file of final weights: their hash}. Names of parameters count as in a process of its own."""
     import paddle
 
-    from ldm.training.program import training_program
+    from ldm.programs.train import prior
 
     paths = ("--weights_path", folder / "release", "--dataset_path", folder / data, "--output_dir", folder / output)
     argv = [*TRAINING, *paths, *flags]
     with paddle.utils.unique_name.guard():
-        main_of(lambda argv: training_program(TRAINER, "prior", argv), argv, TRAINER)
+        main_of(prior, argv, TRAINER)
     return tensors_of(folder / output)
 
 
 def cache_features(folder: Path, *flags):
-    import cache_features as program
+    from ldm.programs import cache_features as program
 
     paths = (
         "--weights_path",
@@ -62,7 +62,7 @@ def cache_features(folder: Path, *flags):
 
 
 def extract(*flags):
-    import extract_unet_weights as program
+    from ldm.programs import extract as program
 
     main_of(program.main, flags)
 
@@ -98,7 +98,7 @@ def file_contents(path: Path) -> dict:
 
 def through_cli(program: str, work):
     """`work()` behind the boundary that every program has; its result."""
-    from ldm.cli import run
+    from ldm.common.cli import run
 
     results = []
     main_of(lambda argv: run(program, lambda: results.append(work())), [], program)

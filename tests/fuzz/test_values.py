@@ -9,10 +9,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ldm.captions import read_captions
-from ldm.json_files import parse_json, read_json
-from ldm.training.prior import PriorDataArguments
-from ldm.training.whole import problem_of
+from ldm.common.json_files import parse_json, read_json
+from ldm.data.captions import read_captions
+from ldm.training.checkpoints.staging import problem_of
+from ldm.training.tasks.prior import PriorDataArguments
 
 REFUSALS = (ValueError, OSError)
 ANY = settings(
@@ -94,8 +94,8 @@ def test_any_resolution(resolution):
 def test_any_text_as_a_numeric_flag(flag, text):
     import math
 
-    from ldm.training import prior
-    from ldm.training.arguments import parse_into
+    from ldm.training.flags.arguments import parse_into
+    from ldm.training.tasks import prior
 
     parsed = refused_or(
         lambda: parse_into(prior.GROUPS, ["--do_train", "--output_dir", "out", f"{flag}={text}"]), flag[2:]

@@ -8,12 +8,11 @@ import pytest
 from helpers import array, distance
 from tiny_networks import TINY_B, TINY_C, inputs_b, inputs_c
 
-from ldm.networks import stage_a
 from ldm.networks.attention import MultiHeadAttention
 from ldm.networks.blocks import Conditioning, FeedForwardBlock, ResBlock, TimestepBlock
-from ldm.networks.norms import LayerNorm2D
-from ldm.networks.resample import resize
-from ldm.networks.response_norm import GlobalResponseNorm
+from ldm.networks.layers.fast import stage_a
+from ldm.networks.layers.norms import GlobalResponseNorm, LayerNorm2D
+from ldm.networks.layers.resample import resize
 from ldm.networks.stage_a import GatedResBlock, StageA
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC, UpDownBlock2D

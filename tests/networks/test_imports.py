@@ -11,10 +11,10 @@ for name in list(sys.modules):  # Paddle itself loads some of them: forget those
         del sys.modules[name]
 before = set(sys.modules)
 import pkgutil, importlib, ldm.networks
-names = [module.name for module in pkgutil.iter_modules(ldm.networks.__path__)]
+names = [module.name for module in pkgutil.walk_packages(ldm.networks.__path__, "ldm.networks.")]
 assert len(names) > 10
 for name in names:
-    importlib.import_module(f"ldm.networks.{name}")
+    importlib.import_module(name)
 print(*sorted({name.split(".")[0] for name in set(sys.modules) - before}))
 """
 

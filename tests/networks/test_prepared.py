@@ -6,10 +6,10 @@ import pytest
 from helpers import distance
 from tiny_networks import inputs_b, inputs_c, stage_b, stage_c
 
+from ldm.adapters.lora import LoRA
 from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.sampling import SamplingSettings, sample
-from ldm.networks.lora import LoRA
 
 NETWORKS = {
     "C": (stage_c, {}, inputs_c),

@@ -7,8 +7,8 @@ from helpers import run_python
 
 from ldm.networks.blocks import AttnBlock, ResBlock
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.release import build_unfilled
-from ldm.weights.convert import network_shapes, release_shapes
+from ldm.weights.plan import network_shapes, release_shapes
+from ldm.weights.release import build_unfilled
 
 # Without BatchNorm's statistics, which Paddle too calls parameters, only not trainable ones
 COUNTS = {
@@ -112,8 +112,8 @@ def test_heads_and_dropout(kind, version):
 def test_largest_network_is_described_without_being_allocated():
     code = """
 import time
-from ldm.process_memory import peak_memory
-from ldm.release import build_unfilled
+from ldm.common.memory import peak_memory
+from ldm.weights.release import build_unfilled
 build_unfilled("stage_c", dict(c_cond=64, c_hidden=[64, 64], nhead=[2, 2], blocks=[[1, 1], [1, 1]]))
 before, start = peak_memory(), time.process_time()
 build_unfilled("stage_c", {})

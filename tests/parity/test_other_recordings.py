@@ -53,7 +53,7 @@ def test_previewer_of_another_width(tmp_path, channels, size):
 def test_rule_and_stored_weights_are_the_same_network(tmp_path):
     """The file's config may say "rule" with any salt, or the weights may be stored: both are built alike."""
     from ldm.networks.stage_b import StageB
-    from ldm.weights.rule import rule_tensor
+    from ldm.weights.synthetic import rule_tensor
 
     stored = Record(REFERENCE / "stage_b_tiny.safetensors")
     inputs = {key: stored.array(key) for key in stored.keys if key.startswith("in.")}

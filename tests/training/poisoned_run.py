@@ -6,19 +6,16 @@ Prints, per rank, whether that step left the weights alone and the next one move
 import json
 import math
 import sys
-from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
-from ldm.runtime import prepare  # noqa: E402
+from ldm.common.runtime import prepare
 
 prepare()
 
 import numpy as np  # noqa: E402
 
-from ldm.training import prior  # noqa: E402
-from ldm.training.arguments import parse_into  # noqa: E402
+from ldm.training.flags.arguments import parse_into  # noqa: E402
 from ldm.training.run import build_trainer  # noqa: E402
+from ldm.training.tasks import prior  # noqa: E402
 
 trainer = build_trainer(prior.build_task, *parse_into(prior.GROUPS, sys.argv[1:]))
 draw, on_step_end, history = trainer.task.draw, trainer.guard.on_step_end, []

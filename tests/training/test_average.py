@@ -8,12 +8,12 @@ import paddle
 import pytest
 from small_release import write_scenes_and_release
 
-from ldm.training import autoencoder, prior
-from ldm.training.arguments import parse_into
-from ldm.training.checkpoint import EMA_FILE, read_state
+from ldm.training.checkpoints.files import EMA_FILE, read_state
 from ldm.training.ema import Average, AverageUpdate
+from ldm.training.flags.arguments import parse_into
 from ldm.training.optimizer import master_weights
 from ldm.training.run import build_trainer, train
+from ldm.training.tasks import prior, stage_a
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_recomputed_blocks_train_the_same_bits(folder, tmp_path):
 
 def test_models_that_cannot_recompute_refuse_to(folder, tmp_path):
     with pytest.raises(ValueError, match="--recompute True"):
-        build_trainer(*groups(folder, tmp_path, "--recompute True --freeze_batch_norm True", autoencoder))
+        build_trainer(*groups(folder, tmp_path, "--recompute True --freeze_batch_norm True", stage_a))
 
 
 @pytest.mark.parametrize("optim", ["adamw_mini"])

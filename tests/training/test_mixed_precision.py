@@ -3,9 +3,10 @@
 import paddle
 import pytest
 
-from ldm.data.photos import write_photos
-from ldm.training import arguments, prior
+from ldm.demo.photos import write_photos
+from ldm.training.flags import arguments
 from ldm.training.run import build_trainer
+from ldm.training.tasks import prior
 
 
 @pytest.fixture

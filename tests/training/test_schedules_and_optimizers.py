@@ -7,9 +7,9 @@ import numpy as np
 import paddle
 import pytest
 
-from ldm.training import prior
-from ldm.training.arguments import parse_into
+from ldm.training.flags.arguments import parse_into
 from ldm.training.optimizer import OPTIMIZERS, adamw
+from ldm.training.tasks import prior
 from ldm.training.trainer import CascadeTrainer
 
 STEPS, WARMUP, PEAK = 20, 4, 1e-3

@@ -7,17 +7,17 @@ import paddle
 import pytest
 from small_release import ARCHITECTURE, images, write_scenes_and_release
 
+from ldm.demo.untrained import read_architecture, write_untrained_release
 from ldm.frozen import Frozen
-from ldm.release import Release, network_config, output_size
-from ldm.training import autoencoder, clip, decoder, previewer, prior
-from ldm.training.arguments import parse_into
-from ldm.training.checkpoint import export_networks
+from ldm.training.checkpoints.export import export_networks
+from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
-from ldm.untrained import read_architecture, write_untrained_release
+from ldm.training.tasks import clip, decoder, previewer, prior, stage_a
 from ldm.weights.files import TensorFile
+from ldm.weights.release import Release, network_config, output_size
 
 TRAINERS = {
-    "stage_a": (autoencoder, "--resolution 64 --learning_rate 3e-3 --freeze_batch_norm True"),
+    "stage_a": (stage_a, "--resolution 64 --learning_rate 3e-3 --freeze_batch_norm True"),
     "stage_b": (
         decoder,
         "--resolution 256 --random_crop 128 --encoder_scale_min 0.75 --encoder_scale_max 0.75 --train_encoder True "

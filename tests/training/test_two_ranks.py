@@ -12,10 +12,10 @@ import pytest
 from helpers import ROOT, free_addresses
 from small_release import write_scenes_and_release
 
-from ldm.training import prior
-from ldm.training.arguments import parse_into
-from ldm.training.levels import level_names
+from ldm.training.flags.arguments import parse_into
 from ldm.training.run import train
+from ldm.training.tasks import prior
+from ldm.training.watching.noise_level_losses import loss_names
 from ldm.weights.files import TensorFile
 
 STEPS = 6
@@ -94,7 +94,7 @@ def check_equal(folder, name):
     np.testing.assert_allclose(adaptive(two), adaptive(one), rtol=1e-5)
     assert np.array_equal(adaptive(two) != 1, adaptive(one) != 1)
     np.testing.assert_allclose(logged(two, "grad_norm"), logged(one, "grad_norm"), rtol=1e-4)
-    for name in level_names():
+    for name in loss_names():
         np.testing.assert_allclose(logged(two, name), logged(one, name), rtol=1e-4, err_msg=name)
 
 

@@ -7,7 +7,7 @@ import pytest
 from helpers import ROOT
 from PIL import Image
 
-from ldm.runtime import FIRST, LAST
+from ldm.common.runtime import FIRST, LAST
 from versions.__main__ import DOCUMENTS, works
 from versions.environments import OLDER, Environment, all_environments, find_pythons, pinned
 from versions.journey import Results, difference

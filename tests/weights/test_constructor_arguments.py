@@ -9,11 +9,11 @@ import time
 import pytest
 from checkpoints import CONFIGS, edit, write_header, write_official
 
+from ldm.demo.rule_release import NETWORKS
+from ldm.demo.untrained import read_architecture
 from ldm.networks.variants import VARIANTS
-from ldm.release import SINGLE_SIZE, build_unfilled, load_network, network_class, network_config, output_size
-from ldm.rule_release import NETWORKS
-from ldm.untrained import read_architecture
 from ldm.weights.arguments import KINDS, check_arguments
+from ldm.weights.release import SINGLE_SIZE, build_unfilled, load_network, network_class
 
 CLASSES = {kind: network_class(kind) for kind in (*VARIANTS, *SINGLE_SIZE)}
 TELLING = {
@@ -111,29 +111,6 @@ def test_wrong_arguments_are_named_with_the_file(tmp_path, kind, config, message
 
 
 @pytest.mark.parametrize(
-    "note, message",
-    [
-        ("{", "is not JSON"),
-        ("", "is not JSON"),
-        ("[" * 100_000, "has 100000 characters"),
-        ("[" * 50_000, "nested too deeply"),
-        ('{"c_in": ' + "[" * 20_000 + "]" * 20_000 + "}", "nested too deeply"),
-        ('{"c_in": 1, "c_in": 2}', "the key 'c_in' occurs twice"),
-        ('{"c_in": ' + "9" * 5000 + "}", "is not JSON"),
-        ("null", "holds a NoneType"),
-        ("3", "holds a int"),
-        ('"x"', "holds a str"),
-        ('{"c_in": NaN}', "c_in is nan"),
-    ],
-)
-def test_a_note_that_is_no_config_is_named_with_the_file(tmp_path, note, message):
-    path = write_header(tmp_path / "x.safetensors", TELLING["stage_c"], {"config": note})
-    with pytest.raises(ValueError) as error:
-        network_config(path, "stage_c")
-    assert str(error.value).startswith(f"{path}: the metadata's 'config'") and message in str(error.value)
-
-
-@pytest.mark.parametrize(
     "changes, message",
     [
         ({"nhead": [3, 2]}, "nhead 3 does not divide c_hidden 16"),
@@ -170,30 +147,6 @@ def test_the_widest_networks_take_neither_memory_nor_time_before_they_are_compar
         load_network(path, "stage_c")
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < 200_000 and time.process_time() - start < 30  # KiB; seconds of this process alone
-
-
-@pytest.mark.parametrize(
-    "value", ["99999999", "-1", "0", "31", "1e3", "1024.0", "", " 1024", "²", "१०२४", "9" * 5000, "null"]
-)
-def test_an_output_size_is_a_number_of_pixels(tmp_path, value):
-    path = write_header(tmp_path / "x.safetensors", {"a": (1,)}, {"output_size": value})
-    with pytest.raises(ValueError) as error:
-        output_size(path)
-    assert str(error.value).startswith(f"{path}: the metadata's 'output_size' is ") and len(str(error.value)) < 500
-
-
-def test_a_sensible_output_size_is_taken(tmp_path):
-    assert output_size(write_header(tmp_path / "x.safetensors", {"a": (1,)}, {"output_size": "768"})) == 768
-    assert output_size(write_header(tmp_path / "x.safetensors", {"a": (1,)}), 512) == 512
-
-
-@pytest.mark.parametrize(
-    "notes, message", [({"layout": "torch"}, "'layout' is 'torch'"), ({"network": "stage_b"}, "'network'")]
-)
-def test_other_notes_that_contradict_the_file(tmp_path, notes, message):
-    path = write_header(tmp_path / "x.safetensors", {"clip_txt_mapper.weight": (2048, 1280)}, notes)
-    with pytest.raises(ValueError, match=f"x.safetensors: the metadata's {message}"):
-        network_config(path, "stage_c")
 
 
 def values(generator, depth=0):

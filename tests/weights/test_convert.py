@@ -10,10 +10,11 @@ from checkpoints import CONFIGS, edit, metadata, unfilled, write_official
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from ldm.release import network_config
-from ldm.weights.convert import convert_file, network_shapes, save_weights
+from ldm.weights.convert import convert_file, save_weights
 from ldm.weights.files import TensorFile
 from ldm.weights.loading import load_weights
+from ldm.weights.plan import network_shapes
+from ldm.weights.release import network_config
 
 
 def convert(source, target, kind, **options):

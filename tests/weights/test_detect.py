@@ -7,10 +7,11 @@ import pytest
 from checkpoints import CONFIGS, edit, unfilled, write_header, write_official
 
 from ldm.networks.variants import VARIANTS, variant_config
-from ldm.release import FILES, Release, build_unfilled, check_device_dtype, load_network, network_config
-from ldm.weights.convert import convert_file, network_shapes, release_shapes
+from ldm.weights.convert import convert_file
 from ldm.weights.detect import detect_network, detect_version, stored_config
 from ldm.weights.files import TensorFile
+from ldm.weights.plan import network_shapes, release_shapes
+from ldm.weights.release import FILES, Release, build_unfilled, check_device_dtype, load_network, network_config
 
 OFFICIAL_SIZES = [(kind, version) for kind, (_, table) in VARIANTS.items() for version in table]
 

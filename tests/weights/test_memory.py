@@ -4,12 +4,12 @@ import json
 
 from helpers import run_python
 
-from ldm.rule_release import write_rule_network
+from ldm.demo.rule_release import write_rule_network
 
 CODE = """
 import json, sys
-from ldm.process_memory import peak_memory
-from ldm.release import build_unfilled
+from ldm.common.memory import peak_memory
+from ldm.weights.release import build_unfilled
 from ldm.weights.convert import convert_file
 
 source, target, config, warm_source = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]

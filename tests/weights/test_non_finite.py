@@ -4,8 +4,8 @@ import numpy as np
 import paddle
 import pytest
 
+from ldm.weights.blame import non_finite_tensor
 from ldm.weights.files import BLOCK, write_tensors
-from ldm.weights.non_finite import non_finite_tensor
 
 LONG = 2 * BLOCK + 7  # three pieces
 

@@ -5,7 +5,7 @@ import pytest
 from checkpoints import edit, unfilled, write_official
 from safetensors.numpy import load_file, save_file
 
-from ldm.atomic import atomic_path
+from ldm.common.atomic import atomic_path
 from ldm.weights.convert import convert_file, save_weights
 from ldm.weights.files import TensorFile, write_tensors
 from ldm.weights.loading import load_weights

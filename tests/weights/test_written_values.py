@@ -7,9 +7,9 @@ import paddle
 import pytest
 from checkpoints import CONFIGS, edit, unfilled, write_official
 
-from ldm.release import load_network
 from ldm.weights.convert import convert_file, save_weights, write_state
 from ldm.weights.files import TensorFile, write_tensors
+from ldm.weights.release import load_network
 
 KEY = "blocks.3.weight"
 

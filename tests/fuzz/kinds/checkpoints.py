@@ -64,13 +64,13 @@ def listed(rng, input: Input) -> Input:
 
 def relisted(folder) -> str:
     """List the files anew by the trainer's own means."""
-    from ldm.training import whole
+    from ldm.training.checkpoints import staging
 
-    staging = whole.stage(folder)
-    shutil.copytree(folder, staging / folder.name)
-    (staging / folder.name / whole.MANIFEST).unlink(missing_ok=True)
+    staged = staging.stage(folder)
+    shutil.copytree(folder, staged / folder.name)
+    (staged / folder.name / staging.MANIFEST).unlink(missing_ok=True)
     try:
-        whole.finish(folder)
+        staging.finish(folder)
     except (ValueError, OSError) as error:
         return f"refused to be listed: {error}"
     return "listed anew"

@@ -27,8 +27,8 @@ def samples(path, **flags) -> dict:
     """{name: (caption, hash of the pixels that are trained on)}, read as the trainer of the prior reads them."""
 
     def read():
-        from ldm.training.data import open_dataset
-        from ldm.training.prior import PriorDataArguments
+        from ldm.training.batches.data import open_dataset
+        from ldm.training.tasks.prior import PriorDataArguments
 
         dataset = open_dataset(PriorDataArguments(dataset_path=str(path), resolution=64, **flags))
         found = {}
@@ -58,7 +58,7 @@ def read_table(name, input):
 
 def read_captions(input):
     """inference.py's --caption FILE.txt."""
-    from ldm.captions import read_captions
+    from ldm.data.captions import read_captions
 
     path = input.folder / "pictures" / "0.txt" if input.file is None else input.file
     return through_cli("inference.py", lambda: read_captions([str(path)]))

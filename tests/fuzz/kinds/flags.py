@@ -5,6 +5,7 @@ import io
 import math
 import re
 from functools import cache
+from importlib import import_module
 
 from fuzz.case import Input, Kind
 from fuzz.json_damage import nested
@@ -34,7 +35,7 @@ VALUES = (
     ),
     *("{0..999999999}", "--", "-", "x" * 2000, nested(500), "[1, 2]", "{}", "'", '"', "\n", "a\nb", "%s", "$HOME"),
 )
-# Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus.py parses that
+# Too many workers fork before anything is refused, on a machine that others use; tests/fuzz/corpus/flags.py parses that
 CAREFUL = {"--dataloader_num_workers": ("-1", "nan", "x", "1.5", "0")}
 NOT_TRIED = ("--help", "--debug")  # that ends with a traceback on purpose
 
@@ -54,9 +55,9 @@ def flags_of(name: str) -> tuple:
 
 
 def trainer_flags() -> set:
-    from ldm.training import prior
-    from ldm.training.arguments import CascadeTrainingArguments
-    from ldm.training.flag_parser import FlagParser
+    from ldm.training.flags.arguments import CascadeTrainingArguments
+    from ldm.training.flags.parser import FlagParser
+    from ldm.training.tasks import prior
 
     parser = FlagParser((*prior.GROUPS, CascadeTrainingArguments))
     return {flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")}
@@ -80,7 +81,7 @@ def read(name, input):
 
 def help_of(module):
     def call(argv):
-        main_of(__import__(module).main, argv)
+        main_of(import_module(f"ldm.programs.{module}").main, argv)
 
     return call
 
@@ -94,24 +95,24 @@ def infer_with(folder, flags):
 
 
 def cache_with(folder, flags):
-    import cache_features
+    from ldm.programs import cache_features
 
     paths = ("--weights_path", folder / "release", "--dataset_path", folder / "few", "--feature_cache", folder / "made")
     main_of(cache_features.main, [*paths, "--resolution", 64, *flags])
 
 
 def convert_with(folder, flags):
-    import convert_unet_weight
+    from ldm.programs import convert_unet
 
     target = folder / "made" / "converted.safetensors"
     main_of(
-        convert_unet_weight.main,
+        convert_unet.main,
         ["--input", folder / "release" / "stage_c_lite.safetensors", "--output", target, *flags],
     )
 
 
 def merge_with(folder, flags):
-    import convert_lora
+    from ldm.programs import convert_lora
 
     target, prior = folder / "made" / "merged.safetensors", folder / "release" / "stage_c_lite.safetensors"
     main_of(
@@ -127,11 +128,11 @@ def extract_with(folder, flags):
 
 PROGRAMS = {  # name: (what prints its help, what runs it with flags)
     "trainer": (None, train_with),
-    "inference": (help_of("inference"), infer_with),
+    "inference": (help_of("generate"), infer_with),
     "cache_features": (help_of("cache_features"), cache_with),
-    "convert": (help_of("convert_unet_weight"), convert_with),
+    "convert": (help_of("convert_unet"), convert_with),
     "convert_lora": (help_of("convert_lora"), merge_with),
-    "extract": (help_of("extract_unet_weights"), extract_with),
+    "extract": (help_of("extract"), extract_with),
 }
 
 

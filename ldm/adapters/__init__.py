@@ -1,0 +1,1 @@
+"""LoRA and learned tokens: the layers, their files in either layout, conversion and merging."""

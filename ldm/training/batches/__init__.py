@@ -1,0 +1,1 @@
+"""What reaches a training step: the dataset, its order, batches, random draws."""

@@ -1,0 +1,1 @@
+"""Checkpoints: written complete or not at all, finite, locked, and read back exactly."""

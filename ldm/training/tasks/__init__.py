@@ -1,0 +1,1 @@
+"""What can be trained, one file each, and the methods and parts they share."""

@@ -1,0 +1,1 @@
+"""What a run shows: console, curves, pace, pictures, the loss by noise level."""

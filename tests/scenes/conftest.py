@@ -1,6 +1,0 @@
-"""The samples module beside the tests is importable."""
-
-import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
