@@ -7,7 +7,7 @@ from pathlib import Path
 import paddle
 
 from ldm.common.atomic import atomic_path
-from ldm.common.images import check_writable
+from ldm.images import check_writable
 from ldm.training.checkpoints.lock import output_lock
 from ldm.training.checkpoints.staging import discard, last_complete, problem_of, tidy
 from ldm.training.distributed import log_one_disconnect

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Callable
 
-from ldm.common.images import check_writable
 from ldm.common.memory import available, on_cpu
 from ldm.demo.evaluation import concept, grid, judge, previewer, prompts, reconstruction, retrieval, seeds, words
 from ldm.demo.evaluation.bench import Bench, cascade_generator, held_out_examples
@@ -13,6 +12,7 @@ from ldm.demo.evaluation.results import environment, fingerprint, open_results, 
 from ldm.demo.evaluation.settings import EvaluationSettings, Untrustworthy, check_parts
 from ldm.generation.memory import check_room, networks_of
 from ldm.generation.work import Sizes
+from ldm.images import check_writable
 from ldm.pipeline import StableCascade
 
 
