@@ -178,11 +178,8 @@ class StableCascade:
         """One line for people: the networks in use."""
         prior, decoder = (f"{name} {path} ({numbers_in([path]) / 1e6:,.1f}M)" for name, path in self.paths.items())
         loras = "".join(f" with LoRA {lora}" for lora in self.loras)
-        extras = [
-            self.dtype,
-            *(["compiled"] if self._compile_options else []),
-            *(["low memory"] if self.low_memory else []),
-        ]
+        ways = {"compiled": self._compile_options, "low memory": self.low_memory}
+        extras = [self.dtype, *(name for name, used in ways.items() if used)]
         return f"{prior}{loras}, {decoder}, {', '.join(extras)}"
 
     # Images -----------------------------------------------------------------------------------------------------
@@ -224,18 +221,21 @@ class StableCascade:
 
     def _latent(self, captions: EncodedCaptions, request: GenerationRequest, progress: bool):
         prior, seeds = self.prior, image_seeds(request.seed, len(captions))
-        inputs, context = prior.inputs(captions), Context(request, captions, self.frozen, prior)
+        settings = prior_sampling(request.steps, request.cfg)
+        inputs, context = prior.inputs(captions), Context(request, captions, self.frozen, prior, settings)
         for mode in request.modes:
             inputs = mode.prior_inputs(inputs, context)
-        settings = prior_sampling(request.steps, request.cfg)
         return prior.sample_inputs(inputs, request.height, request.width, seeds, settings, progress)
 
     def _images(self, captions: EncodedCaptions, latent, request: GenerationRequest, progress: bool):
         decoder, seeds, size = self.decoder, image_seeds(request.seed, len(captions)), (request.height, request.width)
-        inputs, context = decoder.inputs(captions, latent, *size), Context(request, captions, self.frozen, decoder)
+        settings = decoder_sampling(request.decoder_steps, request.decoder_cfg)
+        inputs, context = (
+            decoder.inputs(captions, latent, *size),
+            Context(request, captions, self.frozen, decoder, settings),
+        )
         for mode in request.modes:
             inputs = mode.decoder_inputs(inputs, context)
-        settings = decoder_sampling(request.decoder_steps, request.decoder_cfg)
         images = decoder.finished(decoder.sample_inputs(inputs, *size, seeds, settings, progress), *size)
         for mode in request.modes:
             images = mode.finished(images, context)

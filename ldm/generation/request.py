@@ -66,13 +66,13 @@ class GenerationRequest(GenerationSettings):
     loras: tuple = ()
     modes: tuple[Mode, ...] = ()
 
-    def check(self):
-        """ValueError, which names value and bound, for anything that cannot be honoured together."""
+    def check(self, modes: bool = True):
+        """ValueError, which names value and bound, for anything that cannot be honoured together; modes: theirs too."""
         super().check(self.batch_size)
         if not self.captions:
             raise ValueError("captions is empty: give at least one text.")
         check_count("batch_size times captions", self.batch_size * len(self.captions), MOST_FILES)
-        for mode in self.modes:
+        for mode in self.modes if modes else ():
             mode.check(self)
 
     # Metadata ---------------------------------------------------------------------------------------------------

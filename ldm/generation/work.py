@@ -37,7 +37,10 @@ class Sizes:
     @classmethod
     def of(cls, request: GenerationRequest, captions: int = 1, images: int = 0) -> "Sizes":
         guided = (request.cfg != 1, request.decoder_cfg != 1)
-        return cls(request.height, request.width, request.batch_size, guided, captions, images)
+        sizes = cls(request.height, request.width, request.batch_size, guided, captions, images)
+        for mode in request.modes:
+            sizes = mode.sizes(sizes)
+        return sizes
 
 
 def prior_work(a: dict, sizes: Sizes, on_cpu: bool = True) -> int:

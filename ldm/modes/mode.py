@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # the options of modes are flags, which are known before Padd
     import paddle
 
     from ldm.conditions import EncodedCaptions
+    from ldm.diffusion.sampling import SamplingSettings
     from ldm.frozen import Frozen
 
 
@@ -42,6 +43,7 @@ class Context:
     captions: EncodedCaptions
     frozen: Frozen
     stage: Any  # ModelC or ModelB, whichever is at work
+    sampling: SamplingSettings  # of that stage: its schedule is the one to noise a latent by
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,11 @@ class Mode:
     Paddle is imported inside the methods that need it.
     """
 
-    name: ClassVar[str] = ""
+    name: ClassVar[str] = ""  # in the metadata
+
+    def __init_subclass__(cls):
+        if not cls.name:
+            raise TypeError(f"The mode {cls.__name__} has no name, by which the metadata know it.")
 
     @classmethod
     def is_asked_for(cls, options: dict) -> bool:
@@ -64,6 +70,10 @@ class Mode:
 
     def check(self, request):
         """ValueError, which names the option and the remedy, for what cannot be honoured in this request."""
+
+    def sizes(self, sizes):
+        """`ldm.generation.work.Sizes` of the request -> those that the forecasts of memory and disk ask about."""
+        return sizes
 
     def prior_inputs(self, inputs: SamplingInputs, context: Context) -> SamplingInputs:
         """What the prior samples from."""
@@ -88,6 +98,8 @@ def option(default, kind, text: str, **argparse_options):
 
 def options_of(cls) -> list:
     """The fields of a dataclass that are options."""
+    if "__dataclass_params__" not in vars(cls):
+        raise TypeError(f"{cls.__name__} is no dataclass: its options need @dataclass(frozen=True) above it.")
     return [item for item in fields(cls) if "type" in item.metadata]
 
 

@@ -102,7 +102,7 @@ def generate(args):
     if args.compile:
         check_compilable()
     parts = {"captions": tuple(read_captions(args.caption)), "batch_size": args.batch_size}
-    request_of_flags(args, MINIMUM, **parts).check()
+    request_of_flags(args, MINIMUM, **parts).check(modes=False)  # before a file is looked at
     parts["loras"] = lora_scales(args)
     folder, weights = check_writable(args.output_dir), weights_folder(args.weights)
     native = native_size(weights, prior_path=args.prior_weights, lora_path=args.lora[-1] if args.lora else None)

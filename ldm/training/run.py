@@ -56,6 +56,7 @@ def build_trainer(build_task, *groups) -> CascadeTrainer:
     args = groups[-1]
     if args.world_size > 1 and args.process_index == 0:
         log_one_disconnect()
+    paddle.seed(args.seed)  # of weights that a task makes anew; the Trainer seeds what comes after
     task: Task = build_task(*groups)
     return CascadeTrainer(task, args=args)
 

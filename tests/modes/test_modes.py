@@ -1,6 +1,6 @@
 """A mode is its options and what it changes: flags, metadata and images follow without another line of code."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ import ldm.modes
 from ldm.common.cli.flags import Parser
 from ldm.generation.request import GenerationRequest, GenerationSettings, add_request_flags, request_of_flags
 from ldm.images import read_settings
-from ldm.modes.mode import Mode, option
+from ldm.modes.mode import Mode, add_options, option
 from ldm.pipeline import StableCascade
 
 
@@ -29,6 +29,9 @@ class Tile(Mode):
     def prior_inputs(self, inputs, context):
         text = inputs.conditions["clip_text"] * 0.5
         return inputs.changed(conditions=inputs.conditions | {"clip_text": text})
+
+    def sizes(self, sizes):
+        return replace(sizes, width=sizes.width * self.tiles)
 
     def finished(self, images, context):
         return np.concatenate([images] * self.tiles, axis=2)
@@ -95,6 +98,27 @@ def test_inference_has_its_flags_and_the_png_its_options(capsys, rule_release, t
     settings = read_settings(tmp_path / "result_0.png")
     assert settings["modes"] == {"tile": {"tiles": 2}}
     assert GenerationRequest.from_record(settings).modes == (Tile(2),)
+
+
+def test_a_mode_that_is_no_dataclass_or_has_no_name_is_refused_where_it_is_written():
+    class Undecorated(Mode):
+        name = "undecorated"
+        level: int = option(0, int, "some")
+
+    with pytest.raises(TypeError, match="Undecorated is no dataclass"):
+        add_options(Parser(), Undecorated)
+    with pytest.raises(TypeError, match="Nameless has no name"):
+
+        class Nameless(Mode):
+            pass
+
+
+def test_the_forecast_asks_about_what_a_mode_makes(capsys, rule_release, tmp_path):
+    import inference
+
+    flags = ["--height", "256", "--width", "256", "--weights", str(rule_release), "--output_dir", str(tmp_path)]
+    assert inference.main([*flags, "--caption", "a fox", "--tiles", "50000", "--preflight"]) == 2
+    assert "256 x 12800000" in capsys.readouterr().err
 
 
 def test_flags_are_known_before_paddle_is_there():

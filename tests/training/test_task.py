@@ -14,10 +14,11 @@ from paddle import nn
 from ldm.common.cli import run as run_program
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.loader import Collator
+from ldm.training.checkpoints.export import export_networks
 from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import Range, check_values, number
 from ldm.training.program import run_trainer
-from ldm.training.task import Task
+from ldm.training.task import NetworkEntry, Task
 
 
 @dataclass
@@ -51,8 +52,8 @@ class Toy(nn.Layer):
 
 
 def build_task(model_args, data_args, args) -> Task:
-    model = Toy(model_args.width)
-    return Task(model, open_dataset(data_args), Collator(), networks={}, encode=model.encode)
+    model, networks = Toy(model_args.width), {"net": NetworkEntry("toy", {"width": model_args.width})}
+    return Task(model, open_dataset(data_args), Collator(), networks, encode=model.encode)
 
 
 @pytest.fixture
@@ -82,6 +83,17 @@ def test_it_trains_is_watched_and_goes_on(run, tmp_path):
     assert len(losses) == 3 and losses[-1] < losses[0] and any("fixed_loss_ema" in entry for entry in history)
     assert run(f"{common} --max_steps 12") == 0
     assert (tmp_path / "out" / "checkpoint-12").is_dir()
+    with pytest.raises(ValueError, match="'net' is a 'toy', for which a release has no file"):
+        export_networks(tmp_path / "out" / "checkpoint-12", tmp_path / "release")
+
+
+def test_its_new_weights_are_those_of_the_seed(run, tmp_path):
+    def first_loss() -> float:
+        assert run("--image_logging_steps 1 --max_steps 1 --save_steps 1 --overwrite_output_dir") == 0
+        history = json.loads((tmp_path / "out" / "trainer_state.json").read_text())["log_history"]
+        return next(entry["fixed_loss"] for entry in history if "fixed_loss" in entry)
+
+    assert first_loss() == first_loss()
 
 
 def test_it_is_checked_before_a_run(run, tmp_path, capsys):

@@ -4,16 +4,17 @@ from pathlib import Path
 
 from ldm.adapters.layouts import POSITIONAL
 from ldm.clip.tower import write_tower
-from ldm.networks.variants import variant_config
+from ldm.networks.variants import VARIANTS, variant_config
 from ldm.training.checkpoints.files import NETWORKS_FILE, TOWERS, part_of, read_state, saved_networks
 from ldm.training.task import NetworkEntry
 from ldm.training.tasks.adapter import KIND, merged_prior, write_adapter
 from ldm.weights.convert import write_state
 from ldm.weights.detect import version_of_shapes
 from ldm.weights.plan import check_same_shapes, errors_name, network_shapes
-from ldm.weights.release import build_unfilled, file_name
+from ldm.weights.release import SINGLE_SIZE, build_unfilled, file_name
 
 TOKENS_FILE = "learned_tokens.safetensors"  # beside the networks of an exported release
+KINDS = {*VARIANTS, *SINGLE_SIZE, *TOWERS, KIND}
 PRIOR = "unet"  # the attribute under which ModelC keeps its network
 
 
@@ -25,7 +26,7 @@ def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False, 
     WeightsMismatch names every missing, unexpected and misshapen key.
     """
     state_file, state = read_state(checkpoint, ema)
-    networks = saved_networks(state_file)
+    networks = _released_kinds(state_file)
     if KIND in networks and PRIOR not in networks:
         entry, state = merged_prior(networks[KIND], part_of(state, KIND, state_file), state_file, base)
     else:
@@ -38,7 +39,7 @@ def extract_unet(checkpoint, target, dtype: str = "float32", ema: bool = False, 
 def extract_lora(checkpoint, target, dtype: str = "float32", ema: bool = False, layout: str = POSITIONAL) -> Path:
     """Write the LoRA and the learned tokens of a Trainer's checkpoint to `target`, in either layout. Returns the source."""
     state_file, state = read_state(checkpoint, ema)
-    networks = saved_networks(state_file)
+    networks = _released_kinds(state_file)
     if KIND not in networks:
         raise ValueError(f"{state_file.parent} is of a run without LoRA or learned tokens: leave --lora out.")
     write_adapter(target, networks[KIND], part_of(state, KIND, state_file), state_file, layout, dtype)
@@ -51,7 +52,7 @@ def export_networks(checkpoint, release, version=None, dtype: str = "float16", e
     version: which of the release's names a Stage B or C gets ("1B", "700M", ...; needed for those). Returns the files.
     """
     state_file, state = read_state(checkpoint, ema)
-    networks = saved_networks(state_file)
+    networks = _released_kinds(state_file)
     if not networks:
         raise ValueError(f"{state_file.with_name(NETWORKS_FILE)} is missing: which networks are these weights of?")
     written = []
@@ -69,6 +70,18 @@ def export_networks(checkpoint, release, version=None, dtype: str = "float16", e
             write_network(target, entry, part, dtype, str(state_file), to_release=True)
         written.append(target)
     return written
+
+
+def _released_kinds(state_file: Path) -> dict:
+    """A checkpoint's networks; ValueError for one that a release has no file for, as those of a task of one's own."""
+    networks = saved_networks(state_file)
+    for name, entry in networks.items():
+        if entry.kind not in KINDS:
+            raise ValueError(
+                f"{state_file.with_name(NETWORKS_FILE)}: {name[:80]!r} is a {entry.kind[:80]!r}, for which a release has no "
+                "file: take another checkpoint, or read this one's state with paddle.load."
+            )
+    return networks
 
 
 def _export_adapter(release: Path, entry: NetworkEntry, state: dict, version, dtype: str, state_file: Path) -> list:

@@ -5,17 +5,14 @@ from pathlib import Path
 
 from ldm.common.atomic import atomic_path
 from ldm.common.json_files import read_json
-from ldm.networks.variants import VARIANTS
 from ldm.training.checkpoints.staging import MANIFEST, check_listed, checkpoint_folders, problem_of
 from ldm.training.task import NetworkEntry
 from ldm.training.tasks.adapter import KIND, check_config
 from ldm.weights.files import TensorFile
 from ldm.weights.pickles import read_pdparams
-from ldm.weights.release import SINGLE_SIZE
 
 STATE_FILE, EMA_FILE, NETWORKS_FILE = "model_state.pdparams", "ema.safetensors", "networks.json"
 TOWERS = {"text_encoder": "text", "image_encoder": "image"}  # folders of a release, as `write_tower` knows them
-KINDS = {*VARIANTS, *SINGLE_SIZE, *TOWERS, KIND}
 SAVED_FIELDS = ("kind", "config", "notes")  # of a NetworkEntry
 
 
@@ -154,8 +151,6 @@ def read_networks(path) -> dict:
         notes = entry.get("notes", {})
         if not isinstance(notes, dict) or not all(isinstance(value, str) for value in notes.values()):
             raise ValueError(f"{path}: the notes of {name[:80]!r} are not texts: take another checkpoint.")
-        if entry["kind"] not in KINDS:
-            raise ValueError(f"{path}: {entry['kind'][:80]!r} is no kind of network: take another checkpoint.")
         if entry["kind"] == KIND:
             check_config(entry["config"], path)
     return {name: NetworkEntry(**entry) for name, entry in entries.items()}
