@@ -26,9 +26,10 @@ def measure(weights: str, size: str) -> dict:
 
     prepare()
     from ldm.common.memory import on_cpu, peak_memory, resident_memory
+    from ldm.generation.memory import networks_of
     from ldm.generation.request import GenerationSettings
     from ldm.generation.work import Sizes
-    from ldm.pipeline import StableCascade, networks_of
+    from ldm.pipeline import StableCascade
 
     sides, _, way = size.partition(":")
     height, width, batch = map(int, sides.split("x"))

@@ -118,7 +118,8 @@ def train(args) -> dict:
     from ldm.common.memory import peak_allocated, reset_peak
     from ldm.training.batches.cached import stack
     from ldm.training.batches.draws import PriorDraws
-    from ldm.training.flags.arguments import parse_into
+    from ldm.training.flags.arguments import CascadeTrainingArguments
+    from ldm.training.flags.parser import FlagParser
     from ldm.training.preflight.room import forecast_of
     from ldm.training.preflight.step import drawn_for, first_batch
     from ldm.training.task import Task
@@ -128,7 +129,7 @@ def train(args) -> dict:
         flags = f"--do_train --output_dir {folder} --max_steps {args.steps} --logging_steps 1 --disable_tqdm True "
         flags += f"--per_device_train_batch_size {args.batch} --optim {args.optim} --recompute {args.recompute} "
         flags += "--save_strategy no --report_to none " + ("--ema_decay 0.99" if args.ema else "")
-        (options,) = parse_into((), flags.split())
+        (options,) = FlagParser((CascadeTrainingArguments,)).parse(flags.split())
         model = build_model(args)
         if args.method == "lora":
             model.adapt(filters=DEFAULT_FILTERS, rank=4, alpha=1.0)

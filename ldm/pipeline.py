@@ -36,20 +36,11 @@ def native_size(release_folder, prior_version=None, prior_path=None, lora_path=N
     return max(MINIMUM, output_size(lora_path, size) if lora_path else size)
 
 
-def networks_of(release_folder, prior_version=None, decoder_version=None, prior_path=None) -> Networks:
-    """What a forecast of memory needs to know of a cascade's files; reads headers only. Errors as of reading them."""
-    frozen, _ = open_release(release_folder, "float32")
-    release = frozen.release
-    prior = prior_path or release.file("stage_c", prior_version or config.model_c_version)
-    decoder = release.file("stage_b", decoder_version or config.model_b_version)
-    return Networks.read(release, frozen.files("text"), prior, decoder)
-
-
 class StableCascade:
     """Prior and decoder over one set of frozen towers.
 
     Without arguments it reads config.py. prior_path: a fine-tuned prior instead of the release's. low_memory: of text tower,
-    prior and decoder only the one at work is in memory, read anew whenever it is its turn; see `each`.
+    prior and decoder only the one at work is in memory, read anew whenever it is its turn; see `generate`.
     """
 
     def __init__(
@@ -64,10 +55,8 @@ class StableCascade:
         if prior_path is not None:
             check_file(prior_path)
         self.frozen, self.dtype = open_release(weights_path, dtype)
-        prior_version, decoder_version = (
-            prior_version or config.model_c_version,
-            decoder_version or config.model_b_version,
-        )
+        prior_version = prior_version or config.model_c_version
+        decoder_version = decoder_version or config.model_b_version
         release = self.frozen.release
         self.paths = {
             "prior": prior_path or release.file("stage_c", prior_version),

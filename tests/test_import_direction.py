@@ -9,7 +9,7 @@ from helpers import ROOT
 # From the bottom up; the members of one row are siblings. A name stands for a module or a whole package of ldm.
 LAYERS = [
     {"common", "config", "sizes"},
-    {"data", "diffusion", "networks"},
+    {"data", "diffusion", "images", "networks"},
     {"compiled", "weights"},
     {"adapters"},
     {"clip"},

@@ -9,7 +9,7 @@ from PIL import Image
 from spoiled import spoil
 
 import inference
-from ldm.common.images import read_settings
+from ldm.images import read_settings
 
 QUICK = ["--height", "300", "--width", "260", "--steps", "2", "--decoder_steps", "1"]
 

@@ -11,7 +11,9 @@ import inspect
 import math
 from dataclasses import dataclass, replace
 
+from ldm import config
 from ldm.common.memory import gib
+from ldm.frozen import open_release
 from ldm.generation.work import FLOAT32, TOKENS, Sizes, decoder_work, prior_work, stage_a_work, unet_levels
 from ldm.sizes import prior_grid
 from ldm.weights.release import Release, network_class, network_config, numbers_in
@@ -129,6 +131,15 @@ def arguments(kind: str, config: dict) -> dict:
     """All constructor arguments of a network, those that `config` leaves out by their defaults."""
     signature = inspect.signature(network_class(kind))
     return {name: config.get(name, parameter.default) for name, parameter in signature.parameters.items()}
+
+
+def networks_of(release_folder, prior_version=None, decoder_version=None, prior_path=None) -> Networks:
+    """What a forecast of memory needs to know of a cascade's files; reads headers only. Errors as of reading them."""
+    frozen, _ = open_release(release_folder, "float32")
+    release = frozen.release
+    prior = prior_path or release.file("stage_c", prior_version or config.model_c_version)
+    decoder = release.file("stage_b", decoder_version or config.model_b_version)
+    return Networks.read(release, frozen.files("text"), prior, decoder)
 
 
 # Whether there is room ------------------------------------------------------------------------------------------------

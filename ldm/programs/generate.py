@@ -87,13 +87,14 @@ def check_flags(args):
 
 def generate(args):
     """Check everything that can be checked, then load, then make the images of one caption after the other."""
-    from ldm.common.images import check_writable
     from ldm.common.memory import on_cpu
     from ldm.compiled.unet import check_compilable
     from ldm.data.captions import read_captions
+    from ldm.generation.memory import networks_of
     from ldm.generation.preflight import preflight
     from ldm.generation.work import Sizes
-    from ldm.pipeline import StableCascade, native_size, networks_of
+    from ldm.images import check_writable
+    from ldm.pipeline import StableCascade, native_size
     from ldm.weights.bundled import weights_folder
 
     # What the flags ask for
@@ -145,7 +146,7 @@ def made(cascade, request):
 def write_image(path, pixels, record: dict, with_caption: bool):
     """The PNG, and where asked for its caption beside it."""
     from ldm.common.atomic import atomic_path
-    from ldm.common.images import save_png
+    from ldm.images import save_png
 
     save_png(path, pixels, record)
     if with_caption:
@@ -158,8 +159,8 @@ def write_sheet(path, pictures: list, request):
     """All pictures side by side."""
     import numpy as np
 
-    from ldm.common.images import save_png
     from ldm.common.sheets import contact_sheet
+    from ldm.images import save_png
 
     sheet = np.asarray(contact_sheet(pictures, columns=min(len(pictures), SHEET_COLUMNS)))
     save_png(path, sheet, {"captions": list(request.captions), "batch_size": request.batch_size})

@@ -7,7 +7,7 @@ from pathlib import Path
 import paddle
 
 from ldm.common.atomic import atomic_path
-from ldm.common.images import check_writable
+from ldm.images import check_writable
 from ldm.training.checkpoints.lock import output_lock
 from ldm.training.checkpoints.staging import discard, last_complete, problem_of, tidy
 from ldm.training.distributed import log_one_disconnect
@@ -89,7 +89,7 @@ def train(build_task, *groups):
             f"--replay_bad_batch {args.replay_bad_batch} does not exist: take a .json file of bad_batches/ in the output folder."
         )
     check_writable(args.output_dir)
-    with output_lock(args.output_dir) if args.local_process_index == 0 else nullcontext():
+    with output_lock(args.output_dir) if args.process_index == 0 else nullcontext():  # nodes may share the folder
         return _train(build_task, *groups)
 
 

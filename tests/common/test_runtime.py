@@ -39,7 +39,7 @@ def test_a_program_refuses_paddle_2_with_one_line(tmp_path):
     version.write_text("full_version     = '2.6.2'\n")
     (tmp_path / "paddle" / "__init__.py").write_text("raise AttributeError('an import that fails')")
     done = subprocess.run([sys.executable, "scripts/verify_parity.py"], cwd=ROOT, capture_output=True, text=True,
-                          env={**os.environ, "PYTHONPATH": str(tmp_path)})  # fmt: skip
+                          env={**os.environ, "PYTHONPATH": os.pathsep.join((str(tmp_path), str(ROOT)))})  # fmt: skip
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "PaddlePaddle 2.6.2 is too old" in done.stderr and "paddlepaddle==3.3.1" in done.stderr
 

@@ -10,11 +10,11 @@ import pytest
 from helpers import ROOT
 
 from ldm.common.memory import allocated, peak_allocated, reset_peak
-from ldm.generation.memory import NotEnoughMemory, check_loading, check_room
+from ldm.generation.memory import NotEnoughMemory, check_loading, check_room, networks_of
 from ldm.generation.request import GenerationSettings
 from ldm.generation.work import Sizes, decoder_work, prior_work, stage_a_work
 from ldm.networks.stage_a import StageA
-from ldm.pipeline import StableCascade, networks_of
+from ldm.pipeline import StableCascade
 
 DEMO = ROOT / "assets" / "demo"
 

@@ -9,8 +9,8 @@ from helpers import run_python
 import ldm.generation.request
 import ldm.modes
 from ldm.common.cli.flags import Parser
-from ldm.common.images import read_settings
 from ldm.generation.request import GenerationRequest, GenerationSettings, add_request_flags, request_of_flags
+from ldm.images import read_settings
 from ldm.modes.mode import Mode, option
 from ldm.pipeline import StableCascade
 

@@ -10,7 +10,7 @@ import pytest
 from helpers import ROOT
 from PIL import Image
 
-from ldm.common.images import read_settings
+from ldm.images import read_settings
 
 SIZES = ["--height", "256", "--width", "256", "--steps", "2", "--decoder_steps", "1"]
 CAPTION = "a cup of coffee"

@@ -38,18 +38,21 @@ class Environment:
         return PIN.sub(f"paddlepaddle=={self.paddle}", REQUIREMENTS.read_text(encoding="utf-8"))
 
     def build(self, python: str):
-        """Create it with the interpreter `python`, unless it is there with these requirements. OSError says what failed."""
+        """Create it with the interpreter `python`, unless it is there with these requirements. OSError says what failed.
+
+        This project is installed anew each time, without what it asks for: its own files stay where they are.
+        """
         stamp, wanted = self.folder / ".installed", self.requirements()
-        if stamp.is_file() and stamp.read_text(encoding="utf-8") == wanted:
-            return
-        if (free := shutil.disk_usage(self.base).free) < SIZE:
-            raise OSError(f"{self.folder} takes {SIZE / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: make room.")
-        run([python, "-m", "venv", "--clear", self.folder], self.name)
-        listed = self.folder / "requirements.txt"
-        listed.write_text(wanted, encoding="utf-8")
         install = [self.interpreter, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-        run([*install, "-r", listed], self.name)
-        stamp.write_text(wanted, encoding="utf-8")
+        if not stamp.is_file() or stamp.read_text(encoding="utf-8") != wanted:
+            if (free := shutil.disk_usage(self.base).free) < SIZE:
+                raise OSError(f"{self.folder} takes {SIZE / 1e9:.1f} GB and {free / 1e9:.1f} GB are free: make room.")
+            run([python, "-m", "venv", "--clear", self.folder], self.name)
+            listed = self.folder / "requirements.txt"
+            listed.write_text(wanted, encoding="utf-8")
+            run([*install, "-r", listed], self.name)
+            stamp.write_text(wanted, encoding="utf-8")
+        run([*install, "--no-deps", "--editable", ROOT], self.name)
 
     def versions(self) -> dict:
         """{package: version} of all that is installed, and "python"."""

@@ -5,10 +5,10 @@ import paddle
 import pytest
 from spoiled import spoil, spoiled_release
 
-from ldm.common.images import save_png
 from ldm.conditions import encode_captions
 from ldm.generation.request import GenerationSettings
 from ldm.generation.sampling import to_uint8
+from ldm.images import save_png
 from ldm.networks.layers.linear import linear
 from ldm.pipeline import StableCascade
 from ldm.weights.blame import blame_network, check_finite

@@ -3,8 +3,8 @@
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from ldm.common.images import save_png
 from ldm.common.sheets import contact_sheet
+from ldm.images import save_png
 
 FONT_SHARE = 21  # letters are this many times smaller than the picture is wide
 MARGIN = 4  # pixels around the text

@@ -4,16 +4,16 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Callable
 
-from ldm.common.images import check_writable
 from ldm.common.memory import available, on_cpu
 from ldm.demo.evaluation import concept, grid, judge, previewer, prompts, reconstruction, retrieval, seeds, words
 from ldm.demo.evaluation.bench import Bench, cascade_generator, held_out_examples
 from ldm.demo.evaluation.measures import check_ssim
 from ldm.demo.evaluation.results import environment, fingerprint, open_results, save_results, used_files
 from ldm.demo.evaluation.settings import EvaluationSettings, Untrustworthy, check_parts
-from ldm.generation.memory import check_room
+from ldm.generation.memory import check_room, networks_of
 from ldm.generation.work import Sizes
-from ldm.pipeline import StableCascade, networks_of
+from ldm.images import check_writable
+from ldm.pipeline import StableCascade
 
 
 @dataclass(frozen=True)

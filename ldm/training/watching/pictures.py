@@ -11,8 +11,8 @@ import paddle
 from paddlenlp.utils.log import logger
 from PIL import Image
 
-from ldm.common.images import read_settings, save_png
 from ldm.common.sheets import labelled_sheet
+from ldm.images import read_settings, save_png
 
 SHOWN = 4  # images of the dataset
 BASE = "base model"

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from small_release import write_scenes_and_release
 
-from ldm.common.images import read_settings
+from ldm.images import read_settings
 from ldm.model_b import ModelB
 from ldm.model_c import ModelC
 from ldm.pipeline import GenerationSettings, StableCascade

@@ -5,11 +5,11 @@ import paddle
 import pytest
 from helpers import REFERENCE, distance
 
+from ldm.networks.half_precision import simulate_float16
 from ldm.networks.stage_b import StageB
 from ldm.networks.stage_c import StageC
 from ldm.parity.networks import STAGE_B_INPUTS, STAGE_C_INPUTS
 from ldm.parity.record import Record
-from ldm.training.non_finite.half_precision import simulate_float16
 
 # A rounding to 11 bits is off by 2.8e-4 on average (2^-11 / sqrt(3)), and some 30 layers lie between input and output
 # one behind the other: sqrt(30) * 2.8e-4 = 1.5e-3 if they add up at random. Measured: 0.7e-3 and 0.9e-3.
