@@ -19,7 +19,7 @@ class View(int):
     """A sample's number that also says in which epoch of which run it is seen, and in which bucket.
 
     It is an int, so that datasets without random views take it as they take any number. A plain int is the fixed view:
-    square, uncropped by chance, never mirrored, which looks and statistics use.
+    square, uncropped by chance, never mirrored, which logged pictures and statistics use.
     """
 
     seed: int

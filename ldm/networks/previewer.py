@@ -1,4 +1,4 @@
-"""The previewer: a prior latent straight to a small image, for looks during sampling and training (release)."""
+"""The previewer: a prior latent straight to a small image, to be shown during sampling and training (release)."""
 
 from paddle import nn
 

@@ -34,16 +34,16 @@ def cache(args):
 
     check_cache_dtype(args.dtype, "--dtype")
     flags = {name: getattr(args, name) for name in DATA_FLAGS}
-    arguments, stage = PriorDataArguments, PriorFeatures()
+    arguments, features = PriorDataArguments, PriorFeatures()
     if args.stage == "decoder":
-        arguments, stage = DecoderDataArguments, DecoderFeatures(args.encoder_scale, args.encoder_resample)
+        arguments, features = DecoderDataArguments, DecoderFeatures(args.encoder_scale, args.encoder_resample)
     data = arguments(**flags, check_images=args.skip_corrupt, **({"random_bucket": 0.0} if args.aspect_buckets else {}))
     frozen, _ = open_release(args.weights_path, "float32")
     dataset = open_dataset(data)
-    recipe = recipe_of_dataset(frozen, dataset, args.model_max_length, stage)
-    store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype}, stage.names)
+    recipe = recipe_of_dataset(frozen, dataset, args.model_max_length, features)
+    store = FeatureCache(args.feature_cache, {**recipe, "dtype": args.dtype}, features.names)
     rank, ranks = get_rank(), get_world_size()
-    encoded = fill_cache(frozen, dataset, store, args.model_max_length, stage, rank, ranks, args.trust_mtime)
+    encoded = fill_cache(frozen, dataset, store, args.model_max_length, features, rank, ranks, args.trust_mtime)
     if ranks > 1:
         print(f"{store.folder}: {encoded} images encoded by process {rank + 1} of {ranks}.")
         return

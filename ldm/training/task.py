@@ -38,7 +38,7 @@ class Task:
     networks: dict  # attribute of the model -> NetworkEntry: what a checkpoint holds and export writes
     # (Streams, batch, fixed times or None) -> {name: tensor} drawn for the batch, which may also replace some of it
     draw: Callable = no_draws
-    pictures: list = field(default_factory=list)  # of Pictures, for looks while training
+    pictures: list = field(default_factory=list)  # of Pictures, logged while training
 
     # (**batch, **drawn) -> arguments of the model, where they are not these themselves: runs frozen encoders, for instance
     encode: Optional[Callable] = None

@@ -59,7 +59,8 @@ class CascadeTrainer(CheckpointingTrainer):
     def _check_supported(self):
         """ValueError for flags that this model or this way of training cannot honour."""
         args, stage = self.args, self.task.stage
-        if args.recompute and stage is None:
+        layers = self.task.model.sublayers(include_self=True)  # PaddleNLP sets this attribute wherever a layer has it
+        if args.recompute and not any(hasattr(layer, "enable_recompute") for layer in layers):
             raise ValueError("--recompute True: nothing that is trained here can recompute its blocks. Leave it out.")
         if self._keeps_master_weights() and stage is None:
             raise ValueError("--fp16_opt_level O2 is for Stage B and Stage C. Use --fp16_opt_level O1 here.")

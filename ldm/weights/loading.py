@@ -17,7 +17,7 @@ THREADS = min(8, 2 * (os.cpu_count() or 1))  # two for a core: one of them often
 MOST_OPEN = 16  # files that are kept open until they are loaded
 AHEAD = 8 * THREADS  # tensors under way: no thread waits for a large one, and the system reads them meanwhile
 
-_opened: dict[str, tuple] = {}  # path: (TensorFile, whether it has been loaded); the least recently used first
+_opened: dict[str, tuple] = {}  # path: (TensorFile, whether it has been loaded), of those not in use; the oldest first
 
 
 @contextmanager
@@ -34,14 +34,21 @@ def opened(path, loading: bool = False):
         file = None
     file = TensorFile(path) if file is None else file
     file.path = Path(path)  # as it is called this time
-    _opened[place] = file, loaded or loading
     try:
         yield file
     finally:
         if loading:
             file.close()
-        while len(_opened) > MOST_OPEN:
-            _opened.pop(next(iter(_opened)))[0].close()
+        _keep(place, file, loaded or loading)
+
+
+def _keep(place: str, file: TensorFile, loaded: bool):
+    """For who asks next. What is in use is not kept, so that no other thread closes it."""
+    spare = [_opened.pop(place, None)]  # of another thread, opened meanwhile
+    _opened[place] = file, loaded
+    spare += [_opened.pop(oldest, None) for oldest in list(_opened)[:-MOST_OPEN]]
+    for entry in filter(None, spare):
+        entry[0].close()
 
 
 def _is_current(path, file: TensorFile) -> bool:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import paddle
 import pytest
+from helpers import ROOT
 from small_release import write_scenes_and_release
 
 from ldm.training.checkpoints.files import EMA_FILE, read_state
@@ -13,7 +14,7 @@ from ldm.training.ema import Average, AverageUpdate
 from ldm.training.flags.arguments import parse_into
 from ldm.training.optimizer import master_weights
 from ldm.training.run import build_trainer, train
-from ldm.training.tasks import prior, stage_a
+from ldm.training.tasks import clip, prior, stage_a
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +107,13 @@ def test_recomputed_blocks_train_the_same_bits(folder, tmp_path):
         states[name] = {key: value.numpy() for key, value in trainer.model.state_dict().items()}
     for key, value in states["plain"].items():
         assert np.array_equal(states["recomputed"][key], value), key
+
+
+def test_clip_towers_recompute_too(tmp_path):
+    where = f"--weights_path {ROOT / 'assets/demo'} --dataset_path {ROOT / 'assets/houses'} --output_dir {tmp_path}"
+    flags = f"--do_train {where} --per_device_train_batch_size 2 --recompute True"
+    trainer = build_trainer(clip.build_task, *parse_into(clip.GROUPS, flags.split()))
+    assert trainer.model.text.text_model.transformer.enable_recompute
 
 
 def test_models_that_cannot_recompute_refuse_to(folder, tmp_path):

@@ -90,6 +90,15 @@ def test_another_file_in_its_place_is_opened_anew(tmp_path):
         numbers_in([path])
 
 
+def test_what_is_in_use_is_not_closed_by_another_who_loads_it(tmp_path):
+    path = write_official(tmp_path / "official.safetensors", "stage_c")
+    with loading.opened(path, loading=True) as file:
+        with loading.opened(path, loading=True) as other:
+            assert other is not file
+        key = next(iter(file.keys()))
+        assert list(file.read(key).shape) == list(file.shapes[key])
+
+
 def test_files_are_not_kept_open_without_end(tmp_path, monkeypatch):
     monkeypatch.setattr(loading, "MOST_OPEN", 2)
     monkeypatch.setattr(loading, "_opened", {})

@@ -40,13 +40,14 @@ def check_cacheable(dataset: ImageTextDataset):
 
 
 def features_recipe(
-    frozen: Frozen, resolution: int, max_length=None, crop: str = "centre", buckets=None, stage=PRIOR
+    frozen: Frozen, resolution: int, max_length=None, crop: str = "centre", buckets=None, features=PRIOR
 ) -> dict:
     """Everything the features depend on besides image and caption; the encoders by the hash of their files.
 
-    buckets: an AspectBuckets, or None. Without them and with the centre crop the recipe is that of earlier caches.
+    features: PriorFeatures or DecoderFeatures. buckets: an AspectBuckets, or None. Without them and with the centre crop
+    the recipe is that of earlier caches.
     """
-    files = {path.name: path for path in map(frozen.release.file, stage.networks)}
+    files = {path.name: path for path in map(frozen.release.file, features.networks)}
     for name, folder in frozen.folders.items():
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder} does not exist: download {name}/ of the release, or correct config.py.")
@@ -58,14 +59,14 @@ def features_recipe(
         "tokens": "all" if max_length is None else max_length,
         "encoders": {name: sha256_of(path) for name, path in files.items()},
         **({"buckets": [f"{width}x{height}" for width, height in buckets.shapes]} if buckets else {}),
-        **stage.recipe,
+        **features.recipe,
     }
 
 
-def recipe_of_dataset(frozen: Frozen, dataset: ImageTextDataset, max_length=None, stage=PRIOR) -> dict:
+def recipe_of_dataset(frozen: Frozen, dataset: ImageTextDataset, max_length=None, features=PRIOR) -> dict:
     """The recipe of a dataset's views; ValueError unless it has one fixed view of every image."""
     check_cacheable(dataset)
-    return features_recipe(frozen, dataset.resolution, max_length, dataset.crop, dataset.buckets, stage)
+    return features_recipe(frozen, dataset.resolution, max_length, dataset.crop, dataset.buckets, features)
 
 
 def find_sources(
@@ -136,11 +137,11 @@ def _missing(cache: FeatureCache, missing: list, total: int) -> str:
 
 
 def open_cached(
-    path, frozen: Frozen, images: ImageTextDataset, max_length, stage=PRIOR, trust_mtime: bool = False
+    path, frozen: Frozen, images: ImageTextDataset, max_length, features=PRIOR, trust_mtime: bool = False
 ) -> CachedFeatures:
     """The features of `images` in the cache at `path`; ValueError if any is missing, damaged or was made otherwise."""
-    recipe = recipe_of_dataset(frozen, images, max_length, stage)
-    caches = [FeatureCache(path, {**recipe, "dtype": dtype}, stage.names) for dtype in DTYPES]
+    recipe = recipe_of_dataset(frozen, images, max_length, features)
+    caches = [FeatureCache(path, {**recipe, "dtype": dtype}, features.names) for dtype in DTYPES]
     return CachedFeatures(next((cache for cache in caches if len(cache)), caches[0]), images, trust_mtime)
 
 

@@ -20,12 +20,12 @@ MADE_BY = {  # feature -> the network that makes it
 
 
 @paddle.no_grad()
-def encode_items(frozen: Frozen, items: list, max_length=None, stage=PRIOR) -> dict:
-    """Items of a dataset -> {name: (N, ...)} float32, by the stage's own `encode_batch`."""
+def encode_items(frozen: Frozen, items: list, max_length=None, features=PRIOR) -> dict:
+    """Items of a dataset -> {name: (N, ...)} float32, by `features.encode_batch`, as in training."""
     batch = Collator(lambda captions: frozen.text.tokenize(captions, max_length))(items)
     tensors = {name: paddle.to_tensor(values) for name, values in batch.items() if name != "index"}
-    features = stage.encode_batch(frozen, **tensors)
-    return {name: features[name].astype("float32").numpy() for name in stage.names}
+    made = features.encode_batch(frozen, **tensors)
+    return {name: made[name].astype("float32").numpy() for name in features.names}
 
 
 def empty_caption(frozen: Frozen, max_length=None) -> dict:
@@ -34,9 +34,9 @@ def empty_caption(frozen: Frozen, max_length=None) -> dict:
     return {"text_embeds": text[0].astype("float32").numpy(), "pooled": pooled[0].astype("float32").numpy()}
 
 
-def check_made(frozen: Frozen, features: dict, of: str):
+def check_made(frozen: Frozen, made: dict, of: str):
     """FloatingPointError, which names the file to blame, for {name: array} that are not all finite."""
-    for name, values in features.items():
+    for name, values in made.items():
         if not np.isfinite(values).all():
             raise FloatingPointError(
                 f"The {name} of {of} are not finite (NaN or infinity). {frozen.blame(MADE_BY[name])}"
@@ -63,7 +63,7 @@ def fill_cache(
     dataset: ImageTextDataset,
     cache: FeatureCache,
     max_length=None,
-    stage=PRIOR,
+    features=PRIOR,
     rank=0,
     ranks=1,
     trust_mtime: bool = False,
@@ -74,7 +74,7 @@ def fill_cache(
     `find_sources`.
     """
     check_cacheable(dataset)
-    stage.prepare(frozen, dataset)
+    features.prepare(frozen, dataset)
     sources = find_sources(dataset, cache, "Hashing", trust_mtime, keep=rank == 0)
     wanted = {source.key: index for index, source in enumerate(sources) if falls_to(rank, ranks, source.key)}
     missing = [index for key, index in wanted.items() if key not in cache]
@@ -86,7 +86,7 @@ def fill_cache(
             parts = []
             for first in range(0, len(rows), BATCH):
                 indices = rows[first : first + BATCH]
-                parts.append(encode_items(frozen, [dataset[index] for index in indices], max_length, stage))
+                parts.append(encode_items(frozen, [dataset[index] for index in indices], max_length, features))
                 names = [sources[index].name for index in indices]
                 check_made(frozen, parts[-1], listed(names, len(names)))
                 bar.update(len(indices))

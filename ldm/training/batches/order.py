@@ -131,8 +131,8 @@ class RunSampler(DistributedBatchSampler):
 
     def _batches(self, first: int, size: int):
         """Batches of all ranks together, from number `first` on."""
-        stream = SampleStream(self.seed, len(self.dataset), getattr(self.dataset, "mix", None))
-        buckets = getattr(self.dataset, "buckets", None)
+        stream = SampleStream(self.seed, len(self.dataset), self.dataset.mix)
+        buckets = self.dataset.buckets
         if buckets is not None:
             yield from bucketed_batches(buckets, stream, size, first, self.total_batches)
             return
@@ -143,7 +143,7 @@ class RunSampler(DistributedBatchSampler):
 
 def fixed_batches(dataset, count: int, batch_size: int, first: int = 0) -> list[list[int]]:
     """`count` samples from `first` on in batches that can be stacked: in order, or, with `fixed_buckets`, by shape."""
-    buckets = getattr(dataset, "fixed_buckets", None)
+    buckets = dataset.fixed_buckets
     indices = range(first, first + count)
     shapes = [0] * count if buckets is None else buckets.own[first : first + count].tolist()
     batches = []

@@ -1,4 +1,4 @@
-"""Losses and gradients that are no numbers: noticed before they reach the weights, traced to their origin, reported."""
+"""Losses and gradients that are not finite: noticed before they reach the weights, traced to their origin, reported."""
 
 import math
 

@@ -116,21 +116,15 @@ def unet_activations(
     """
     scales = scales or [1.0] * len(levels)
     kept, largest, workspace, started = 0, 0, 0, trained is None
-    for visit in _visits(levels):
-        level, scale = levels[visit.level], scales[visit.level]
+    for part in _walk(levels):
+        level, scale = levels[part.level], scales[part.level]
         seen = _at(shape, grid, scale)
-        started = started or trained(visit.name)
+        started = started or trained(part.name)
         if not started:
             continue
-        own = (
-            _block(visit.letter, seen, level, visit.c_skip)
-            if visit.letter
-            else seen.rows * level.channels * visit.width
-        )
-        work = blocks.backward_workspace(
-            seen, level.channels, level.heads, visit.letter, level.self_attn, level.dropout
-        )
-        if recompute and visit.letter:
+        own = _block(part.letter, seen, level, part.c_skip) if part.letter else seen.rows * level.channels * part.width
+        work = blocks.backward_workspace(seen, level.channels, level.heads, part.letter, level.self_attn, level.dropout)
+        if recompute and part.letter:
             kept += seen.rows * level.channels * shape.number
             largest, workspace = max(largest, own + work), 0
         else:
@@ -144,7 +138,7 @@ def unet_activations(
 
 
 @dataclass(frozen=True)
-class _Visit:
+class _Part:
     """A block of a level, once per run; letter "" for what joins levels, `width` bytes of which are kept per number."""
 
     name: str
@@ -154,28 +148,28 @@ class _Visit:
     width: int = 0
 
 
-def _visits(levels: list[Level]):
-    """Every block in the order of the forward pass, those that run several times as often."""
+def _walk(levels: list[Level]):
+    """Every part in the order of the forward pass, those that run several times as often."""
     deepest = len(levels) - 1
     for index, level in enumerate(levels):
         if index:
-            yield _Visit(f"down_downscalers.{index}", index - 1, "", width=2 * FLOAT32)
+            yield _Part(f"down_downscalers.{index}", index - 1, "", width=2 * FLOAT32)
         yield from _level(f"down_blocks.{index}", index, level, level.down_units, level.down_runs, 0)
     for index in reversed(range(len(levels))):
         level, place = levels[index], deepest - index
         skip = level.channels if index < deepest else 0
         yield from _level(f"up_blocks.{place}", index, level, level.up_units, level.up_runs, skip)
         if index:
-            yield _Visit(f"up_upscalers.{place}", index, "", width=2 * FLOAT32)
+            yield _Part(f"up_upscalers.{place}", index, "", width=2 * FLOAT32)
 
 
 def _level(prefix: str, index: int, level: Level, units: int, runs: int, c_skip: int):
     for run in range(runs):
         if run:
-            yield _Visit(f"{prefix}.repeat", index, "", width=FLOAT32)
+            yield _Part(f"{prefix}.repeat", index, "", width=FLOAT32)
         for position, letter in enumerate(level.layout * units):
             takes_skip = c_skip if position == 0 and letter == "C" else 0
-            yield _Visit(f"{prefix}.{position}", index, letter, takes_skip)
+            yield _Part(f"{prefix}.{position}", index, letter, takes_skip)
 
 
 def _at(shape: Shape, grid: tuple, scale: float) -> Shape:

@@ -139,9 +139,9 @@ def _from_cache(model_args: DecoderArguments, data_args: DecoderDataArguments) -
     from ldm.training.batches.cached import open_cached, stack
 
     frozen, _ = open_release(model_args.weights_path, "float32")
-    images, stage = open_dataset(data_args, decode=False), _features(model_args)
-    dataset = open_cached(model_args.feature_cache, frozen, images, None, stage, data_args.trust_mtime)
-    encode = partial(stage.from_cache, dataset.empty())
+    images, features = open_dataset(data_args, decode=False), _features(model_args)
+    dataset = open_cached(model_args.feature_cache, frozen, images, None, features, data_args.trust_mtime)
+    encode = partial(features.from_cache, dataset.empty())
     model = ModelB(None, model_args.model_version, "float32", model_args.unet_path, frozen)
     return images, {"model": model, "dataset": dataset, "collate": stack, "encode": encode, "cached": True}
 

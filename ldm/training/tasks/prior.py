@@ -145,9 +145,9 @@ def _from_cache(model_args: PriorArguments, data_args: PriorDataArguments) -> di
     from ldm.training.batches.cached import open_cached, stack
 
     frozen, _ = open_release(model_args.weights_path, "float32")
-    images, stage, max_length = open_dataset(data_args, decode=False), ModelC.features, model_args.model_max_length
-    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, stage, data_args.trust_mtime)
-    encode = partial(stage.from_cache, dataset.empty())
+    images, features, max_length = open_dataset(data_args, decode=False), ModelC.features, model_args.model_max_length
+    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, features, data_args.trust_mtime)
+    encode = partial(features.from_cache, dataset.empty())
     model = ModelC(None, model_args.model_version, "float32", model_args.unet_path, frozen)
     return {"model": model, "dataset": dataset, "collate": stack, "encode": encode, "cached": True}
 

@@ -8,7 +8,14 @@ from ldm.data.buckets import AspectBuckets
 from ldm.training.batches.draws import DecoderDraws, PriorDraws, RandomCrop, dropout_seed, streams
 from ldm.training.batches.order import RunSampler, fixed_batches
 
-DATASET = list(range(10))
+
+class Samples(list):
+    """What RunSampler asks of a SampleSet."""
+
+    mix = buckets = fixed_buckets = None
+
+
+DATASET = Samples(range(10))
 
 
 def stream(batch_size, total, seed=3, replicas=1, rank=0, consumed=0):
@@ -107,7 +114,7 @@ def test_pyramid_noise_has_unit_variance_and_coarse_structure():
         assert low < float(draws["epsilon"].mean([2, 3]).std()) < high
 
 
-class Bucketed(list):
+class Bucketed(Samples):
     """What RunSampler looks at in a dataset with buckets."""
 
     def __init__(self, sizes, random_share=0.05):

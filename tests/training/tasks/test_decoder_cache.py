@@ -38,10 +38,10 @@ def write_all(folder, **stage_b):
     """Scenes, a release, and the scenes' features at three quarters of the size."""
     place = write_scenes_and_release(folder, stage_b)
     frozen, _ = open_release(place / "release", "float32")
-    stage = DecoderFeatures(0.75, "area")
-    recipe = {**features_recipe(frozen, SIZE, stage=stage), "dtype": "float32"}
+    features = DecoderFeatures(0.75, "area")
+    recipe = {**features_recipe(frozen, SIZE, features=features), "dtype": "float32"}
     cache = FeatureCache(place / "cache", recipe)
-    assert fill_cache(frozen, ImageTextFolder(place / "scenes", SIZE), cache, stage=stage) == len(cache) > 0
+    assert fill_cache(frozen, ImageTextFolder(place / "scenes", SIZE), cache, features=features) == len(cache) > 0
     return place
 
 

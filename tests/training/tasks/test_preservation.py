@@ -27,7 +27,9 @@ OWN, OTHER = 10, 7
 
 
 class Mixed(list):
-    """What RunSampler looks at in a dataset of two sets."""
+    """What RunSampler asks of a SampleSet of two sets."""
+
+    buckets = None
 
     def __init__(self, share, sizes=None):
         super().__init__(range(OWN + OTHER))
