@@ -78,11 +78,10 @@ def _assigned(path: Path) -> dict:
 
 
 def _check_names(path: Path, names):
+    """ValueError for a name that looks like a setting's and is none; others are the user's own."""
     for name in names:
-        if name not in DEFAULTS and not name.startswith("_"):
-            meant = get_close_matches(name, DEFAULTS, n=1)
-            remedy = f"do you mean {meant[0]}?" if meant else f"known are {', '.join(DEFAULTS)}; begin your own with _."
-            raise ValueError(f"{path}: {name} is no setting: {remedy}")
+        if name not in DEFAULTS and (meant := get_close_matches(name, DEFAULTS, n=1, cutoff=0.8)):
+            raise ValueError(f"{path}: {name} is no setting: do you mean {meant[0]}?")
 
 
 def _executed(path: Path) -> dict:

@@ -3,6 +3,8 @@
 
 import sys
 
+import _clone
+
 from ldm.programs.cache_features import main
 
 if __name__ == "__main__":

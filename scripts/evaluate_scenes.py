@@ -6,6 +6,8 @@ import sys
 from dataclasses import fields
 from pathlib import Path
 
+import _clone
+
 from ldm import config
 from ldm.common.cli import (
     numbers,

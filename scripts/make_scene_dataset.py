@@ -3,6 +3,8 @@
 
 import sys
 
+import _clone
+
 from ldm.common.cli import run_command
 from ldm.common.cli.flags import Parser
 from ldm.common.cli.numbers import count, pixels, seed, share, workers

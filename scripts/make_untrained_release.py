@@ -4,6 +4,8 @@
 import sys
 from pathlib import Path
 
+import _clone
+
 from ldm.common.cli import run_command
 from ldm.common.cli.flags import Parser
 from ldm.common.cli.numbers import pixels, seed

@@ -3,6 +3,8 @@
 
 import sys
 
+import _clone
+
 from ldm.programs.train import stage_a
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 
 import sys
 
+import _clone
+
 from ldm.programs.train import decoder
 
 if __name__ == "__main__":

@@ -53,7 +53,7 @@ def test_the_working_folder_wins_then_the_project_then_the_package(read, tmp_pat
 
 
 def test_the_project_may_compute_and_name_helpers(read):
-    text = "from pathlib import Path\n_base = Path('a')\nWEIGHTS_PATH = _base / 'b'\n"
+    text = "from pathlib import Path\nBASE = Path('a')\nWEIGHTS_PATH = BASE / 'b'\n"
     assert read(projects=text)[0]["WEIGHTS_PATH"] == "a/b"
 
 
@@ -90,7 +90,7 @@ def test_beside_an_installed_package_no_file_counts(read):
             "dtype is 'half', but must be one of 'float32', 'float16', 'bfloat16'.",
         ),
         ('WEIGHTS_PATH = "x"\nmodel_c_verison = "1B"\n', "model_c_verison is no setting: do you mean model_c_version?"),
-        ('WEIGHTS_PATH = "x"\nbatch = 3\n', "batch is no setting: known are WEIGHTS_PATH, "),
+        ("WEIGHT_PATH = 'x'\nmodel_c_version = '1B'\n", "WEIGHT_PATH is no setting: do you mean WEIGHTS_PATH?"),
         (
             'WEIGHTS_PATH = "x"\ndtype = \n',
             "is no Python that can be read: invalid syntax (<unknown>, line 2). Correct it.",

@@ -54,8 +54,10 @@ def spoil_moment(trainer):
 
 
 def test_a_lora_that_is_not_finite_is_kept_aside_too(good, tmp_path, capsys, monkeypatch):
-    original = CascadeTrainer.non_finite
-    monkeypatch.setattr(CascadeTrainer, "non_finite", lambda trainer: (spoil_first(trainer), original(trainer))[1])
+    original = CascadeTrainer.non_finite_tensor
+    monkeypatch.setattr(
+        CascadeTrainer, "non_finite_tensor", lambda trainer: (spoil_first(trainer), original(trainer))[1]
+    )
     assert start(good, tmp_path / "output", "--method", "lora") == 2
     assert "lora.weights" in capsys.readouterr().err and not checkpoint_folders(tmp_path / "output")
 
