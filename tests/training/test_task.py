@@ -12,12 +12,12 @@ from helpers import ROOT
 from paddle import nn
 
 from ldm.common.cli import run as run_program
+from ldm.programs.train import run_trainer
 from ldm.training.batches.data import open_dataset
 from ldm.training.batches.loader import Collator
 from ldm.training.checkpoints.export import export_networks
 from ldm.training.flags.data import DataArguments
 from ldm.training.flags.values import Range, check_values, number
-from ldm.training.program import run_trainer
 from ldm.training.task import NetworkEntry, Task
 
 
