@@ -63,6 +63,10 @@ class CompiledUNet:
         self.weights = content_hash(network.state_dict())
         self.shapes, self.predictor = None, None  # of the program that is loaded
 
+    @property
+    def prediction_type(self) -> str:
+        return self.network.prediction_type
+
     def bound(self, size, **conditions):
         """As `CascadeUNet.bound`: a function (x, r) -> its prediction (B, C, H, W), for `size` = (H, W)."""
         with paddle.no_grad():
