@@ -25,7 +25,7 @@ generate: $(READY) ## four pictures and a contact sheet in results/, with the bu
 		$(GENERATE_ARGS)
 
 test: $(READY_TEST) ## run the tests
-	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile $(PYTEST_ARGS)
+	$(PY) -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 fuzz: $(READY_TEST) ## 5,000 damaged files and flags through the programs (FUZZ_ARGS="--minutes 60 --seed 1", --help)
 	$(PY) tests/fuzz $(FUZZ_ARGS)

@@ -29,6 +29,7 @@ def test_flags_are_known_to_the_script_they_are_given_to(name):
     assert "inference.py" in scripts and len(scripts) >= 6
     code = """
 import contextlib, io, runpy, sys
+sys.path.insert(0, "scripts")  # as Python has it for a script
 for script in sys.argv[1:]:
     out = io.StringIO()
     sys.argv = [script, "--help"]

@@ -76,7 +76,7 @@ def test_training_with_batch_norms(folder):
 
 def test_a_warning_that_is_let_through_is_seen(folder):
     """The same training without what keeps warnings quiet."""
-    code = "import runpy, sys, ldm.common.runtime; ldm.common.runtime.ignore_warnings = lambda: None; runpy.run_path(sys.argv[0], run_name='__main__')"
+    code = "import runpy, sys, ldm.common.runtime; sys.path.insert(0, 'scripts'); ldm.common.runtime.ignore_warnings = lambda: None; runpy.run_path(sys.argv[0], run_name='__main__')"
     command = f"import sys; sys.argv = sys.argv[1:]; {code}"
     _, errors = train(
         folder, "-c", command, "scripts/train_previewer.py", output_dir=folder / "let_through", resolution=64

@@ -79,7 +79,7 @@ def test_rank_0_of_several_logs_a_disconnect_before_anything_can_fail(monkeypatc
     def refuse(*groups):
         raise ValueError("bad input")
 
-    arguments = SimpleNamespace(world_size=world_size, process_index=rank, output_dir=str(tmp_path))
+    arguments = SimpleNamespace(world_size=world_size, process_index=rank, output_dir=str(tmp_path), seed=1)
     with pytest.raises(ValueError, match="bad input"):
         run.build_trainer(refuse, arguments)
     assert len(heard) == times

@@ -37,7 +37,12 @@ def check_networks(folder, networks: dict):
         if name not in saved or name not in networks:
             raise _not_ours(folder, f"is of a run {'with' if name in saved else 'without'} training {name!r}")
         ours = networks[name]
-        if (saved[name].kind, saved[name].config) != (ours.kind, _as_saved(ours.config)):
+        if saved[name].kind != ours.kind:
+            raise ValueError(
+                f"{Path(folder) / NETWORKS_FILE}: {name!r} is a {saved[name].kind[:80]!r}, not a {ours.kind!r}: take another "
+                "checkpoint."
+            )
+        if saved[name].config != _as_saved(ours.config):
             raise _not_ours(folder, f"holds a {name!r} of another size")
 
 

@@ -5,7 +5,9 @@ import importlib
 from helpers import ROOT
 
 TRAINERS = ("train_clip", "train_previewer", "train_stage_a", "train_stage_b")
-SCRIPTS = sorted(path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem not in TRAINERS)
+SCRIPTS = sorted(
+    path.stem for path in (ROOT / "scripts").glob("*.py") if path.stem not in TRAINERS and path.stem[0] != "_"
+)
 NAMES = ["inference", *SCRIPTS]
 ABSURD = ("nan", "inf", "-inf", "1e30", "1" + "0" * 30, "-" + "9" * 23, "seven", "", "0x10", "1_0e99", "٣" * 30)
 
