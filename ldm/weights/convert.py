@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import paddle
 
+from ldm.common.atomic import atomic_path
 from ldm.weights.detect import detect_network
 from ldm.weights.files import DTYPES, TensorFile, state_entries, write_tensors
 from ldm.weights.plan import (
@@ -146,6 +147,12 @@ def copy_clip_folders(source, target) -> list[str]:
     for name in CLIP_FOLDERS:
         folder, destination = Path(source) / name, Path(target) / name
         if folder.is_dir() and folder.resolve() != destination.resolve():
-            shutil.copytree(folder, destination, dirs_exist_ok=True)
+            shutil.copytree(folder, destination, dirs_exist_ok=True, copy_function=_copy)
             copied.append(name)
     return copied
+
+
+def _copy(source, target):
+    """One file, which has its name only when it is complete."""
+    with atomic_path(target) as temporary:
+        shutil.copyfile(source, temporary)

@@ -1,6 +1,7 @@
 """Conversion there and back, and loading either layout."""
 
 import json
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -10,7 +11,7 @@ from checkpoints import CONFIGS, edit, metadata, unfilled, write_official
 from safetensors import safe_open
 from safetensors.numpy import load_file
 
-from ldm.weights.convert import convert_file, save_weights
+from ldm.weights.convert import convert_file, copy_clip_folders, save_weights
 from ldm.weights.files import TensorFile
 from ldm.weights.loading import load_weights
 from ldm.weights.plan import network_shapes
@@ -169,3 +170,18 @@ def test_progress_sees_every_tensor_once(tmp_path):
 
     written = load_file(convert(official, tmp_path / "ours.safetensors", "stage_a", progress=progress))
     assert sorted(seen) == sorted(written)
+
+
+def test_towers_are_copied_whole_or_not_at_all(rule_release, tmp_path, monkeypatch):
+    def cut_off(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:100])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ldm.weights.convert.shutil.copyfile", cut_off)
+    with pytest.raises(KeyboardInterrupt):
+        copy_clip_folders(rule_release, tmp_path / "out")
+    assert [path for path in (tmp_path / "out").rglob("*") if path.is_file()] == []
+    monkeypatch.undo()
+    assert copy_clip_folders(rule_release, tmp_path / "out")
+    for path in (rule_release / "image_encoder").iterdir():
+        assert (tmp_path / "out" / "image_encoder" / path.name).read_bytes() == path.read_bytes()

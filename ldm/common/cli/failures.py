@@ -97,9 +97,20 @@ def _is_paddles_memory(error) -> bool:
 
 
 def _is_librarys_memory(error) -> bool:
-    """A library finds no room for itself, or for the stack of a thread."""
+    """A library finds no room for itself, or for the stack of a thread, or does not say what it lacks."""
     text = str(error)
+    if isinstance(error, SystemError) and "error return without exception set" in text:
+        return _memory_is_limited()  # C code that forgets to say MemoryError, as cffi's parser does
     return isinstance(error, (ImportError, OSError, RuntimeError)) and any(sign in text for sign in NO_ROOM_FOR_CODE)
+
+
+def _memory_is_limited() -> bool:
+    """Whether this process may not have all of the machine's memory (`ulimit -v`)."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _memory(error) -> str:

@@ -10,7 +10,7 @@ import paddle
 import pytest
 from helpers import ROOT
 
-from ldm.common.cli import run, run_command
+from ldm.common.cli import failures, run, run_command
 from ldm.common.cli.failures import line_of
 from ldm.common.cli.flags import Parser
 
@@ -133,6 +133,13 @@ def test_debug_shows_the_traceback(capsys, error, status):
 
 def test_the_traceback_of_debug(capsys):
     assert "Traceback" in ended_by(capsys, raising(ValueError("wrong")), ["--debug"])[1]
+
+
+@pytest.mark.parametrize("limited", [True, False])
+def test_a_library_that_does_not_say_what_it_lacks_lacks_memory_where_that_is_limited(monkeypatch, limited):
+    monkeypatch.setattr(failures, "_memory_is_limited", lambda: limited)
+    line = failures.line_of(SystemError("error return without exception set"))
+    assert line.startswith("Not enough memory") if limited else line is None
 
 
 def test_a_subclass_of_value_error_is_about_an_input():
