@@ -4,13 +4,11 @@ import paddle
 
 from ldm.common.precision import float32_region
 from ldm.conditions import EncodedCaptions, decoder_conditions, noised_latents, without
-from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
-from ldm.diffusion.schedule import CosineSchedule
 from ldm.features import DecoderFeatures, crop_at_corners, encode_for_decoder
 from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
-from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.generation.sampling import caption_batch, check_batch, run_sampling, sampling_settings, to_uint8
 from ldm.modes import text
 from ldm.modes.mode import SamplingInputs
 from ldm.networks.layers.resample import resize
@@ -21,7 +19,7 @@ from ldm.weights.blame import check_finite
 
 def decoder_sampling(steps=10, cfg=1.1, sampler="ddpm", shift=1.0) -> SamplingSettings:
     """How the decoder samples; by default as in the release."""
-    return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
+    return sampling_settings(steps, cfg, sampler, shift)
 
 
 class ModelB(CascadeStage):
@@ -81,7 +79,7 @@ class ModelB(CascadeStage):
     ) -> dict:
         """A batch of images and what is drawn for it -> arguments of `forward`; shapes as in `DecoderFeatures`.
 
-        encoder_noise says by its size at which scale the encoder sees the images. corners (B, 2): train on the squares with
+        encoder_noise says by its size at which scale the encoder sees the images. corners (B, 2): train on the crops with
         these top left corners, in pixels; their side is 4 times epsilon's. The encoder sees the whole images.
         """
         batch, cells, side = (images, input_ids, attention_mask), encoder_noise.shape[2:], self.pixels(epsilon)

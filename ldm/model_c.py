@@ -6,13 +6,11 @@ from ldm.adapters.adapter import Adapter
 from ldm.adapters.files import LoraFile
 from ldm.common.precision import float32_region
 from ldm.conditions import EncodedCaptions, prior_conditions
-from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import image_seeds
 from ldm.diffusion.sampling import SamplingSettings
-from ldm.diffusion.schedule import CosineSchedule
 from ldm.features import PriorFeatures, encode_images
 from ldm.generation.request import MOST_STEPS, check_count, check_guidance, check_image_seed
-from ldm.generation.sampling import caption_batch, check_batch, run_sampling, to_uint8
+from ldm.generation.sampling import caption_batch, check_batch, run_sampling, sampling_settings, to_uint8
 from ldm.modes import text
 from ldm.modes.mode import SamplingInputs
 from ldm.sizes import check_size, prior_grid
@@ -22,7 +20,7 @@ from ldm.weights.blame import check_finite
 
 def prior_sampling(steps=20, cfg=4.0, sampler="ddpm", shift=2.0) -> SamplingSettings:
     """How the prior samples; by default as in the release."""
-    return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
+    return sampling_settings(steps, cfg, sampler, shift)
 
 
 class ModelC(CascadeStage):

@@ -6,8 +6,10 @@ import numpy as np
 import paddle
 from tqdm.auto import tqdm
 
+from ldm.diffusion.guidance import Guidance
 from ldm.diffusion.noise import NoiseStream
 from ldm.diffusion.sampling import SamplingSettings, sample
+from ldm.diffusion.schedule import CosineSchedule
 from ldm.generation.request import MOST_IMAGES, check_count
 from ldm.modes.mode import SamplingInputs
 from ldm.weights.blame import check_finite
@@ -31,6 +33,11 @@ def check_batch(captions, seeds, *others):
         names = ["captions", "seeds", *(["latents"] if others else [])]
         given = ", ".join(f"{count} {name}" for count, name in zip(counts, names))
         raise ValueError(f"{given}: every image has one of each.")
+
+
+def sampling_settings(steps: int, cfg, sampler: str, shift: float) -> SamplingSettings:
+    """What the loop of either stage is told by; cfg: guidance scale, or (at t = 1, at t = 0)."""
+    return SamplingSettings(steps, sampler, Guidance(cfg), CosineSchedule(shift=shift))
 
 
 @paddle.no_grad()
