@@ -1,6 +1,7 @@
 """Training on cached features: which features belong to a dataset, found and checked, and the dataset of them."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import paddle
@@ -11,7 +12,7 @@ from ldm.data.feature_cache import FeatureCache, Source
 from ldm.data.image_hashes import FILE, KeptHashes, hash_images
 from ldm.data.sources.source import listed
 from ldm.features import PriorFeatures
-from ldm.frozen import Frozen
+from ldm.frozen import Frozen, open_release
 
 FORMAT = 1  # raise it when features would come out differently for the same recipe
 DTYPES = ("float32", "float16")  # what is exact, what is half the size
@@ -148,3 +149,12 @@ def open_cached(
 def stack(items: list) -> dict:
     """Items -> the arrays of a batch."""
     return {name: np.stack([item[name] for item in items]) for name in items[0]}
+
+
+def parts_from_cache(stage: type, features, model_args, images, max_length, trust_mtime: bool) -> dict:
+    """What a Task of a ModelC or ModelB (`stage`) has otherwise where `images` are read as features from --feature_cache."""
+    frozen, _ = open_release(model_args.weights_path, "float32")
+    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, features, trust_mtime)
+    encode = partial(features.from_cache, dataset.empty())
+    model = stage(None, model_args.model_version, "float32", model_args.unet_path, frozen)
+    return {"model": model, "dataset": dataset, "collate": stack, "encode": encode, "cached": True}

@@ -1,7 +1,6 @@
 """Training Stage B, the decoder, alone or together with the semantic encoder: its command line and its task."""
 
 from dataclasses import dataclass, field
-from functools import partial
 from typing import ClassVar, Optional
 
 import paddle
@@ -9,7 +8,6 @@ import paddle
 from ldm import config
 from ldm.data.dataset import ImageTextDataset
 from ldm.features import DecoderFeatures
-from ldm.frozen import open_release
 from ldm.generation.sampling import to_uint8
 from ldm.model_b import ModelB
 from ldm.sizes import AUTOENCODER_FACTOR, MINIMUM, TRAINING_FACTOR
@@ -136,14 +134,10 @@ def _from_images(model_args: DecoderArguments, data_args: DecoderDataArguments) 
 
 def _from_cache(model_args: DecoderArguments, data_args: DecoderDataArguments) -> tuple[ImageTextDataset, dict]:
     """The same where their results are read from a cache. Images are hashed, and decoded for the logged pictures only."""
-    from ldm.training.batches.cached import open_cached, stack
+    from ldm.training.batches.cached import parts_from_cache
 
-    frozen, _ = open_release(model_args.weights_path, "float32")
-    images, features = open_dataset(data_args, decode=False), _features(model_args)
-    dataset = open_cached(model_args.feature_cache, frozen, images, None, features, data_args.trust_mtime)
-    encode = partial(features.from_cache, dataset.empty())
-    model = ModelB(None, model_args.model_version, "float32", model_args.unet_path, frozen)
-    return images, {"model": model, "dataset": dataset, "collate": stack, "encode": encode, "cached": True}
+    images = open_dataset(data_args, decode=False)
+    return images, parts_from_cache(ModelB, _features(model_args), model_args, images, None, data_args.trust_mtime)
 
 
 def _features(model_args: DecoderArguments) -> DecoderFeatures:

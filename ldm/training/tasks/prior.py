@@ -6,7 +6,6 @@ from typing import ClassVar, Optional
 
 from ldm import config
 from ldm.data.captions import read_captions
-from ldm.frozen import open_release
 from ldm.model_c import ModelC
 from ldm.sizes import MINIMUM, TRAINING_FACTOR, output_size_of_training, training_size_of_output
 from ldm.training.batches.data import open_dataset
@@ -142,14 +141,12 @@ def _from_images(model_args: PriorArguments, data_args: PriorDataArguments) -> d
 
 def _from_cache(model_args: PriorArguments, data_args: PriorDataArguments) -> dict:
     """The same where their results are read from a cache. Images are hashed, not decoded."""
-    from ldm.training.batches.cached import open_cached, stack
+    from ldm.training.batches.cached import parts_from_cache
 
-    frozen, _ = open_release(model_args.weights_path, "float32")
-    images, features, max_length = open_dataset(data_args, decode=False), ModelC.features, model_args.model_max_length
-    dataset = open_cached(model_args.feature_cache, frozen, images, max_length, features, data_args.trust_mtime)
-    encode = partial(features.from_cache, dataset.empty())
-    model = ModelC(None, model_args.model_version, "float32", model_args.unet_path, frozen)
-    return {"model": model, "dataset": dataset, "collate": stack, "encode": encode, "cached": True}
+    images = open_dataset(data_args, decode=False)
+    return parts_from_cache(
+        ModelC, ModelC.features, model_args, images, model_args.model_max_length, data_args.trust_mtime
+    )
 
 
 def shown_captions(model_args: PriorArguments, dataset) -> list[str]:
